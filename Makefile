@@ -1,0 +1,113 @@
+# weir. `make help` lists the targets. Everything that is built lands in build/.
+
+PREFIX     ?= /usr/local
+BUILD      := build
+CC         ?= cc
+CLANG      ?= clang
+BPFTOOL    ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
+CFLAGS     ?= -O2 -g
+V          ?= 0
+Q          := $(if $(filter 1,$(V)),,@)
+say         = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
+
+VERSION    := 0.1.0
+WARN       := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes
+CPPFLAGS   += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"'
+ALL_CFLAGS := -std=c17 $(WARN) -MMD -MP $(CFLAGS)
+LDLIBS     += -lbpf -lelf -lz -ljansson -lsystemd -lcap-ng -lseccomp -lm -lpthread
+HARDEN     := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+LDHARDEN   := -pie -Wl,-z,relro,-z,now
+
+ARCH       := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+# The UAPI headers of a multiarch Debian live below the triplet, which clang -target bpf does not search.
+TRIPLET    := $(shell $(CC) -print-multiarch 2>/dev/null)
+BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Iinclude -Ibpf $(if $(TRIPLET),-idirafter /usr/include/$(TRIPLET)) \
+              -Wall -Wextra -Werror -Wno-missing-declarations -Wno-compare-distinct-pointer-types
+
+BPF_STEMS  := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
+SKELS      := $(BPF_STEMS:%=$(BUILD)/gen/%.skel.h)
+SRCS       := $(wildcard src/*/*.c)
+LIB_SRCS   := $(filter-out src/cmd/main.c,$(SRCS))
+OBJS       := $(SRCS:%.c=$(BUILD)/%.o)
+LIB_OBJS   := $(LIB_SRCS:%.c=$(BUILD)/%.o)
+TOOLS      := $(patsubst tools/%.c,$(BUILD)/%,$(wildcard tools/*.c))
+UNIT       := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+BPFTEST    := $(patsubst tests/bpf/%.c,$(BUILD)/bpftest/%,$(wildcard tests/bpf/test_*.c))
+FUZZ       := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+ASAN       := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+ASAN_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/asan/%.o)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all help clean tools
+
+all: $(BUILD)/weir tools ## build/weir and the tools beside it
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+tools: $(TOOLS)
+
+# ---- BPF ------------------------------------------------------------------------------------------
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	@mkdir -p $(@D)
+	$(call say,BPF,$<)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+$(BUILD)/gen/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	@mkdir -p $(@D)
+	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
+
+# ---- the program ----------------------------------------------------------------------------------
+$(BUILD)/src/%.o: src/%.c Makefile | $(SKELS)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(HARDEN) -c $< -o $@
+
+$(BUILD)/weir: $(OBJS)
+	$(call say,LINK,$@)$(CC) $(CFLAGS) $(LDHARDEN) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(BUILD)/%: tools/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,TOOL,$@)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(HARDEN) $(LDHARDEN) -MF $@.d $< -o $@ $(TOOL_LIBS)
+
+TOOL_LIBS  := -lmicrohttpd -lm -lpthread
+
+# ---- tests ----------------------------------------------------------------------------------------
+$(BUILD)/asan/src/%.o: src/%.c Makefile | $(SKELS)
+	@mkdir -p $(@D)
+	$(call say,ASAN,$<)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(ASAN) -c $< -o $@
+
+$(BUILD)/asan/libweir.a: $(ASAN_OBJS)
+	@rm -f $@
+	$(call say,AR,$@)ar rcs $@ $^
+
+$(BUILD)/unit/%: tests/unit/%.c $(BUILD)/asan/libweir.a Makefile
+	@mkdir -p $(@D)
+	$(call say,UNIT,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) $(ASAN) -MF $@.d $< $(BUILD)/asan/libweir.a -o $@ -lcmocka $(LDLIBS)
+
+$(BUILD)/bpftest/%: tests/bpf/%.c $(LIB_OBJS) Makefile
+	@mkdir -p $(@D)
+	$(call say,BPFTEST,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ -lcmocka $(LDLIBS)
+
+# libFuzzer: the whole library is compiled again with coverage, by clang.
+FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+$(BUILD)/fuzz/src/%.o: src/%.c Makefile | $(SKELS)
+	@mkdir -p $(@D)
+	$(call say,FUZZCC,$<)$(CLANG) $(CPPFLAGS) -std=c17 -MMD -MP $(FUZZ_FLAGS) -c $< -o $@
+
+$(BUILD)/fuzz/libweir.a: $(LIB_SRCS:%.c=$(BUILD)/fuzz/%.o)
+	@rm -f $@
+	$(call say,AR,$@)ar rcs $@ $^
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/fuzz/libweir.a
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)$(CLANG) $(CPPFLAGS) -Itests -std=c17 -MMD -MP -MF $@.d $(FUZZ_FLAGS) -fsanitize=fuzzer $< $(BUILD)/fuzz/libweir.a -o $@ $(LDLIBS)
+
+unit: $(UNIT) ## unit tests (ASan, UBSan; no root)
+	@tests/run unit
+
+fuzz-build: $(FUZZ)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,64 @@
+/*
+ * detect.h - the detection engine: records in, anomaly events out. Event time only; no clock, no I/O.
+ *
+ * One record feeds the engine twice: at `timestamp` (rate, source) and at `timestamp + duration_ms`
+ * (status, tokens, latency). The clock is the watermark: newest arrival seen less the lateness. Ticks
+ * are whole seconds. A record later than the watermark is counted at the watermark, never dropped.
+ * Causal: what is emitted depends only on what was fed before. Deterministic: the same calls give
+ * the same events. Memory is bounded by the limits in detect.c; what they evict is counted.
+ */
+#ifndef WEIR_DETECT_DETECT_H
+#define WEIR_DETECT_DETECT_H
+
+#include "decode/record.h"
+#include "detect/anomaly.h"
+
+enum detector { DETECTOR_FULL, DETECTOR_STATIC, DETECTOR_EWMA };
+
+struct detect_opts {
+	enum detector detector;
+	double lateness_s; /* 0: 2 s */
+	/* static only */
+	double bin_s; /* 0: 300 */
+	double sigma; /* 0: 3 */
+	void (*emit)(void *ctx, const struct anomaly *a);
+	void *ctx;
+};
+
+struct detect_stats {
+	uint64_t records, requests; /* requests: sum of weights */
+	uint64_t late;              /* records older than the watermark when they came */
+	uint64_t future;            /* timestamps too far ahead to believe, counted at the watermark */
+	uint64_t evicted;           /* entities forgotten for want of room */
+	uint64_t entities;
+	uint64_t opens[CLASS_COUNT];
+	double first, watermark; /* epoch seconds; 0 before the first record */
+};
+
+struct detect;
+int detect_open(const struct detect_opts *opts, struct detect **ret);
+struct detect *detect_free(struct detect *d);
+static inline void detect_freep(struct detect **d)
+{
+	detect_free(*d);
+}
+
+/* A finished record, as read from a file: both feeds. */
+int detect_record(struct detect *d, const struct record *r);
+
+/*
+ * Live, the two feeds come apart: an arrival when the head is complete, provisional tokens of a stream that is still open
+ * (completion tokens since the last call), and at last the completion. detect_complete() must be given the tokens that the
+ * provisional calls have not: the engine does not match requests by itself.
+ */
+int detect_arrival(struct detect *d, const struct record *r);
+int detect_provisional(struct detect *d, const struct record *r, double now, int64_t completion_tokens);
+int detect_complete(struct detect *d, const struct record *r, int64_t already_told_tokens);
+
+/* Wall time, for silent input: moves the watermark to now less the lateness when that is later. Never backwards. */
+int detect_advance(struct detect *d, double now);
+/* End of input: runs the ticks up to the last watermark; incidents stay open (their end is not known). static emits here. */
+int detect_finish(struct detect *d);
+void detect_stats(const struct detect *d, struct detect_stats *ret);
+
+#endif
