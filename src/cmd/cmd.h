@@ -1,0 +1,10 @@
+/*
+ * cmd.h - the subcommands. Each gets argv from its own name on and returns the exit status:
+ * 0 done, 1 runtime failure, 2 usage or input error.
+ */
+#ifndef WEIR_CMD_CMD_H
+#define WEIR_CMD_CMD_H
+
+#define EXIT_USAGE 2
+
+#endif
