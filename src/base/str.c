@@ -121,9 +121,10 @@ void json_key(struct str *s, const char *key)
 	str_add(s, "\":", 2);
 }
 
-/* Length of the UTF-8 sequence at p (RFC 3629: no surrogates, no overlong forms), 0 where it is not one. */
-static size_t utf8_len(const unsigned char *p, size_t n)
+size_t str_utf8_len(const char *text, size_t n)
 {
+	const unsigned char *p = (const unsigned char *)text;
+
 	if (p[0] < 0x80)
 		return 1;
 	if (p[0] >= 0xC2 && p[0] <= 0xDF)
@@ -154,7 +155,7 @@ void json_string(struct str *s, const char *p, size_t n)
 	str_addc(s, '"');
 	while (i < n) {
 		unsigned char c = (unsigned char)p[i];
-		size_t len = utf8_len((const unsigned char *)p + i, n - i);
+		size_t len = str_utf8_len(p + i, n - i);
 
 		if (len && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) {
 			i += len;

@@ -27,6 +27,9 @@ void str_adds(struct str *s, const char *text);
 void str_addc(struct str *s, char c);
 void str_addf(struct str *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* Length of the UTF-8 sequence at p (RFC 3629: no surrogates, no overlong forms); 0 where it is not one. n must be at least 1. */
+size_t str_utf8_len(const char *p, size_t n);
+
 /*
  * JSON, compact (no spaces). Commas are placed by looking at the last byte written. Text is escaped
  * (RFC 8259); bytes that are not UTF-8 become U+FFFD. A number that is not finite is written as null.
