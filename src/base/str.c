@@ -30,12 +30,12 @@ static bool str_room(struct str *s, size_t n)
 
 	if (s->error)
 		return false;
-	if (n < s->cap && s->n < s->cap - n)
-		return true;
 	if (n >= ceiling || s->n >= ceiling - n) {
 		s->error = -E2BIG;
 		return false;
 	}
+	if (n < s->cap && s->n < s->cap - n)
+		return true;
 	cap = MAX(cap * 2, (size_t)256);
 	while (cap < s->n + n + 1)
 		cap *= 2;
