@@ -243,7 +243,7 @@ enum weir_body_type { WEIR_BODY_OTHER, WEIR_BODY_JSON, WEIR_BODY_SSE, WEIR_BODY_
 
 struct weir_automaton {
 	__u16 next[WEIR_STATES * 256]; /* index: state << 8 | byte */
-	__u8 action[WEIR_STATES];
+	__u8 action[WEIR_STATES]; /* enum weir_action */
 	__u8 arg[WEIR_STATES];
 	__u16 root[WEIR_ROOT_COUNT];
 	__u16 states;

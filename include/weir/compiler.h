@@ -9,6 +9,11 @@
 #else
 #define WEIR_INLINE static inline
 #endif
+#ifdef __clang__
+#define WEIR_NO_UNROLL _Pragma("clang loop unroll(disable)")
+#else
+#define WEIR_NO_UNROLL
+#endif
 #define WEIR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define WEIR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 

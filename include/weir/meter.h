@@ -1,0 +1,606 @@
+/*
+ * meter.h - HTTP/1 framing and token metering of one direction of a connection, from bytes in any split.
+ *
+ * The same source runs in the kernel (bpf/meter.bpf.c), in the degraded user-space meter, in the unit
+ * tests and under the fuzzer. No allocation, no loop without a small constant bound, no pointer kept.
+ *
+ * weir_want() says how many of the bytes at hand the next step wants to look at (0: it skips without
+ * looking); weir_step() is given at most that many, returns how many bytes of the stream it consumed
+ * and adds WEIR_EV_* to *ev. A caller loops until its bytes are used up, and acts on *ev after each
+ * step: after WEIR_EV_DONE the parser stands at the start of the next message.
+ *
+ * What a body is decides RFC 9112 section 6.3. Bare LF is taken for CRLF, as all servers here do.
+ */
+#ifndef WEIR_METER_H
+#define WEIR_METER_H
+
+#include "weir/abi.h"
+
+#define WEIR_STEP_MAX 256   /* bytes one step looks at: what fits a BPF stack beside the rest */
+#define WEIR_NUMBER_STEP 32 /* the same for numbers and chunk sizes */
+
+enum weir_mode {
+	WEIR_START,      /* before the first byte of a message */
+	WEIR_HEAD,
+	WEIR_LENGTH,     /* body of known length */
+	WEIR_CHUNK_SIZE,
+	WEIR_CHUNK_EXT,  /* rest of the chunk-size line */
+	WEIR_CHUNK_DATA,
+	WEIR_CHUNK_END,  /* line end after the data */
+	WEIR_TRAILER,
+	WEIR_CLOSE,      /* body that lasts as long as the connection */
+	WEIR_RAW,        /* inside a response whose framing was lost: scanned, not framed */
+	WEIR_LOST,       /* not HTTP/1, or out of step: waits for a message to begin with a segment */
+	WEIR_TUNNEL,     /* left HTTP/1 for good */
+};
+
+/* what one step noticed */
+#define WEIR_EV_HEAD 1       /* head complete (a final one, for responses) */
+#define WEIR_EV_DONE 2       /* message complete */
+#define WEIR_EV_BAD 4        /* not HTTP/1: mode is WEIR_LOST now */
+#define WEIR_EV_CONTENT 8    /* first generated content */
+#define WEIR_EV_HOT 16       /* usage, a finish reason or an error */
+#define WEIR_EV_BAD_NUMBER 32
+#define WEIR_EV_BAD_FRAMING 64
+#define WEIR_EV_TOO_LONG 128 /* head longer than WEIR_HEAD_MAX */
+#define WEIR_EV_TUNNEL 256
+#define WEIR_EV_INTERIM 512  /* a 1xx head is over; the final response follows */
+
+/* weir_parse.flags, of the current message */
+#define WEIR_P_LENGTH 1
+#define WEIR_P_CHUNKED 2
+#define WEIR_P_ENCODED 4
+#define WEIR_P_SCAN 8    /* the body goes through the automaton */
+#define WEIR_P_NO_BODY 16 /* response to HEAD (set by the caller before the head is complete); request: the method is HEAD */
+#define WEIR_P_CONNECT 32
+#define WEIR_P_NEGATIVE 64
+#define WEIR_P_FRACTION 128
+
+enum weir_number { WEIR_NUM_NONE, WEIR_NUM_COLON, WEIR_NUM_START, WEIR_NUM_DIGITS, WEIR_NUM_REST };
+enum weir_number_kind { WEIR_KIND_LENGTH, WEIR_KIND_STATUS, WEIR_KIND_TOKENS };
+
+/* Framing state of one direction. All zero, but for dfa (weir_begin sets it), is a valid start. */
+struct weir_parse {
+	__u64 remain; /* bytes of the body or chunk still to come */
+	__u64 num;
+	__u64 length;
+	__u32 head_len; /* bytes of the head so far */
+	__u32 tmp;
+	__u16 dfa;
+	__u8 mode, flags;
+	__u8 num_mode, num_kind, num_slot, num_digits;
+	__u8 line; /* chunk size: digits so far; trailer: characters of the line so far (at most 100) */
+	__u8 pad[3];
+};
+
+/* weir_reply.flags */
+#define WEIR_R_CONTENT 1
+#define WEIR_R_ERROR 2
+#define WEIR_R_ACTIVE 4      /* between first and last byte of a response */
+#define WEIR_R_PARTIAL 8
+#define WEIR_R_NO_REQUEST 16
+#define WEIR_R_COUNTED 32    /* final head seen (or made up): the request is accounted */
+#define WEIR_R_SLICE_LOST 64
+#define WEIR_R_ENCODED 128
+
+/* weir_reply.event: what the event being read has shown so far */
+#define WEIR_E_TEXT 1
+#define WEIR_E_EMPTY 2
+#define WEIR_E_ROLE 4
+
+/* What a response has told so far. */
+struct weir_reply {
+	__u64 first_ns, content_ns, last_ns;
+	__u32 events, delta_events;
+	__u32 tokens[WEIR_TOK_COUNT];
+	__u16 token_mask;
+	__u16 status;
+	__u16 depth; /* brackets open while an echoed value is skipped */
+	__u8 flags, type, event, pad[3];
+};
+
+WEIR_INLINE void weir_begin(struct weir_parse *p, const struct weir_automaton *a, int dir)
+{
+	p->mode = WEIR_START;
+	p->flags = 0;
+	p->num_mode = WEIR_NUM_NONE;
+	p->head_len = 0;
+	p->remain = 0;
+	p->length = 0;
+	p->dfa = a->root[dir == WEIR_REQUEST ? WEIR_ROOT_REQUEST : WEIR_ROOT_RESPONSE];
+}
+
+WEIR_INLINE void weir_reply_begin(struct weir_reply *r)
+{
+	r->first_ns = r->content_ns = r->last_ns = 0;
+	r->events = r->delta_events = 0;
+	for (int i = 0; i < WEIR_TOK_COUNT; i++)
+		r->tokens[i] = 0;
+	r->token_mask = r->status = r->depth = 0;
+	r->flags = r->type = r->event = 0;
+}
+
+/* Bytes that the next step wants to see, of `avail` > 0 that are there; 0: any number, unseen. */
+WEIR_INLINE __u32 weir_want(const struct weir_parse *p, __u64 avail)
+{
+	__u32 n = avail < WEIR_STEP_MAX ? (__u32)avail : WEIR_STEP_MAX;
+
+	switch (p->mode) {
+	case WEIR_LOST:
+	case WEIR_TUNNEL:
+		return 0;
+	case WEIR_CHUNK_SIZE:
+	case WEIR_CHUNK_EXT:
+	case WEIR_CHUNK_END:
+	case WEIR_TRAILER:
+		return n < WEIR_NUMBER_STEP ? n : WEIR_NUMBER_STEP;
+	case WEIR_LENGTH:
+	case WEIR_CHUNK_DATA:
+		if (!(p->flags & WEIR_P_SCAN))
+			return 0;
+		if (p->remain < n)
+			n = (__u32)p->remain;
+		break;
+	case WEIR_CLOSE:
+		if (!(p->flags & WEIR_P_SCAN))
+			return 0;
+		break;
+	default:
+		break;
+	}
+	if (p->num_mode)
+		return n < WEIR_NUMBER_STEP ? n : WEIR_NUMBER_STEP;
+	return n;
+}
+
+/* ---- events and numbers --------------------------------------------------------------------------- */
+WEIR_INLINE void weir_event_end(struct weir_reply *r)
+{
+	if (r->type != WEIR_BODY_SSE && r->type != WEIR_BODY_NDJSON)
+		return;
+	r->events++;
+	if ((r->event & WEIR_E_TEXT) || (r->event & (WEIR_E_EMPTY | WEIR_E_ROLE)) == WEIR_E_EMPTY)
+		r->delta_events++;
+	r->event = 0;
+}
+
+WEIR_INLINE void weir_number_commit(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u32 *ev)
+{
+	__u8 in_head = p->mode == WEIR_HEAD;
+	__u8 bad = (p->flags & (WEIR_P_NEGATIVE | WEIR_P_FRACTION)) != 0;
+
+	if (p->num_kind == WEIR_KIND_LENGTH) {
+		if (bad || p->num_digits > 18 || ((p->flags & WEIR_P_LENGTH) && p->length != p->num)) {
+			*ev |= WEIR_EV_BAD_FRAMING | WEIR_EV_BAD;
+			p->mode = WEIR_LOST;
+		} else {
+			p->length = p->num;
+			p->flags |= WEIR_P_LENGTH;
+		}
+	} else if (dir == WEIR_RESPONSE && p->num_kind == WEIR_KIND_STATUS) {
+		if (bad || p->num_digits != 3 || p->num < 100) {
+			*ev |= WEIR_EV_BAD;
+			p->mode = WEIR_LOST;
+		} else {
+			r->status = (__u16)p->num;
+		}
+	} else if (dir == WEIR_RESPONSE) {
+		if (bad || p->num_digits > 18 || p->num > WEIR_TOKENS_MAX) {
+			*ev |= WEIR_EV_BAD_NUMBER;
+		} else if (p->num_slot < WEIR_TOK_COUNT) {
+			__u32 slot = p->num_slot;
+
+			r->tokens[slot] = (__u32)p->num;
+			r->token_mask |= (__u16)(1u << slot);
+			*ev |= WEIR_EV_HOT;
+		}
+	}
+	p->flags &= (__u8)~(WEIR_P_NEGATIVE | WEIR_P_FRACTION);
+	p->num_mode = WEIR_NUM_NONE;
+	p->dfa = in_head ? a->root[dir == WEIR_REQUEST ? WEIR_ROOT_REQUEST_HEAD : WEIR_ROOT_RESPONSE_HEAD] : a->root[WEIR_ROOT_BODY];
+}
+
+WEIR_INLINE void weir_number_begin(struct weir_parse *p, __u8 kind, __u8 slot, __u8 mode)
+{
+	p->num = 0;
+	p->num_digits = 0;
+	p->num_kind = kind;
+	p->num_slot = slot;
+	p->num_mode = mode;
+}
+
+/* Reads on in a number; stops before the first byte that is not part of it. */
+WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+{
+	__u8 mode = p->num_mode, digits = p->num_digits, flags = p->flags;
+	__u8 line = p->mode == WEIR_HEAD; /* a line end ends the number */
+	__u64 num = p->num;
+	__u32 over = 0, used = 0;
+
+	WEIR_NO_UNROLL
+	for (__u32 i = 0; i < WEIR_NUMBER_STEP; i++) {
+		__u8 c;
+
+		if (i >= n)
+			break;
+		c = buf[i];
+		if (c == ' ' || c == '\t' || (!line && (c == '\r' || c == '\n'))) {
+			if (mode >= WEIR_NUM_DIGITS) {
+				over = 1;
+				break;
+			}
+		} else if (mode == WEIR_NUM_COLON) {
+			if (c != ':') {
+				over = 2;
+				break;
+			}
+			mode = WEIR_NUM_START;
+		} else if (c >= '0' && c <= '9') {
+			if (mode != WEIR_NUM_REST) {
+				mode = WEIR_NUM_DIGITS;
+				num = num * 10 + (c - '0');
+				digits = (__u8)(digits + (digits < 100));
+			}
+		} else if (mode == WEIR_NUM_START) {
+			if (c != '-') {
+				over = 2;
+				break;
+			}
+			flags |= WEIR_P_NEGATIVE;
+			mode = WEIR_NUM_DIGITS;
+		} else if (c == '.' || c == 'e' || c == 'E' || (mode == WEIR_NUM_REST && (c == '+' || c == '-'))) {
+			flags |= WEIR_P_FRACTION;
+			mode = WEIR_NUM_REST;
+		} else {
+			over = 1;
+			break;
+		}
+		used = i + 1;
+	}
+	p->num_mode = mode;
+	p->num_digits = digits;
+	p->flags = flags;
+	p->num = num;
+	p->tmp = used | over << 8; /* through memory: the verifier need not follow each way out of the loop on its own */
+	__asm__ __volatile__("" ::: "memory");
+	used = *(volatile __u32 *)&p->tmp;
+	over = used >> 8;
+	used &= 0xff;
+	if (over == 2) {
+		if (p->num_kind != WEIR_KIND_TOKENS) {
+			*ev |= WEIR_EV_BAD | WEIR_EV_BAD_FRAMING;
+			p->mode = WEIR_LOST;
+		}
+		p->num_mode = WEIR_NUM_NONE;
+		p->dfa = line ? a->root[dir == WEIR_REQUEST ? WEIR_ROOT_REQUEST_HEAD : WEIR_ROOT_RESPONSE_HEAD] : a->root[WEIR_ROOT_BODY];
+	} else if (over == 1) {
+		weir_number_commit(p, r, a, dir, ev);
+	}
+	return used;
+}
+
+/* ---- message boundaries --------------------------------------------------------------------------- */
+WEIR_INLINE void weir_message_end(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u32 *ev)
+{
+	if (p->num_mode >= WEIR_NUM_DIGITS)
+		weir_number_commit(p, r, a, dir, ev);
+	if (dir == WEIR_RESPONSE && r->event)
+		weir_event_end(r);
+	*ev |= WEIR_EV_DONE;
+	p->mode = WEIR_START; /* the caller reads head_len and flags, then calls weir_begin() */
+}
+
+WEIR_INLINE void weir_body_begin(struct weir_parse *p, const struct weir_automaton *a)
+{
+	p->dfa = a->root[WEIR_ROOT_BODY];
+	p->num_mode = WEIR_NUM_NONE;
+}
+
+WEIR_INLINE void weir_head_end(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u32 *ev)
+{
+	if (dir == WEIR_RESPONSE) {
+		if (r->status < 200 && r->status != 101) {
+			*ev |= WEIR_EV_INTERIM;
+			p->flags &= WEIR_P_NO_BODY;
+			p->mode = WEIR_START;
+			p->dfa = a->root[WEIR_ROOT_RESPONSE];
+			r->status = 0;
+			r->type = 0;
+			return;
+		}
+		*ev |= WEIR_EV_HEAD;
+		if (r->status == 101) {
+			*ev |= WEIR_EV_TUNNEL;
+			p->mode = WEIR_TUNNEL;
+			return;
+		}
+		if ((p->flags & WEIR_P_NO_BODY) || r->status == 204 || r->status == 304) {
+			weir_message_end(p, r, a, dir, ev);
+			return;
+		}
+		if (p->flags & WEIR_P_ENCODED)
+			r->flags |= WEIR_R_ENCODED;
+		else if (r->type != WEIR_BODY_OTHER)
+			p->flags |= WEIR_P_SCAN;
+	} else {
+		*ev |= WEIR_EV_HEAD;
+	}
+	weir_body_begin(p, a);
+	if (p->flags & WEIR_P_CHUNKED) {
+		p->mode = WEIR_CHUNK_SIZE;
+		p->remain = 0;
+		p->line = 0;
+	} else if (p->flags & WEIR_P_LENGTH) {
+		p->mode = WEIR_LENGTH;
+		p->remain = p->length;
+		if (!p->remain)
+			weir_message_end(p, r, a, dir, ev);
+	} else if (dir == WEIR_REQUEST) {
+		weir_message_end(p, r, a, dir, ev);
+	} else {
+		p->mode = WEIR_CLOSE;
+	}
+}
+
+/* ---- the automaton -------------------------------------------------------------------------------- */
+WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u32 *ev)
+{
+	__u32 s = p->dfa & (WEIR_STATES - 1);
+	__u8 action = a->action[s], arg = a->arg[s];
+
+	switch (action) {
+	case WEIR_ACT_BAD:
+		*ev |= WEIR_EV_BAD;
+		p->mode = WEIR_LOST;
+		return;
+	case WEIR_ACT_METHOD:
+		if (arg == 1)
+			p->flags |= WEIR_P_NO_BODY;
+		else if (arg == 2)
+			p->flags |= WEIR_P_CONNECT;
+		p->dfa = a->root[WEIR_ROOT_REQUEST_HEAD];
+		return;
+	case WEIR_ACT_STATUS:
+		weir_number_begin(p, WEIR_KIND_STATUS, 0, WEIR_NUM_START);
+		return;
+	case WEIR_ACT_HEAD_END:
+		weir_head_end(p, r, a, dir, ev);
+		return;
+	case WEIR_ACT_LENGTH:
+		weir_number_begin(p, WEIR_KIND_LENGTH, 0, WEIR_NUM_START);
+		return;
+	case WEIR_ACT_CHUNKED:
+		p->flags |= WEIR_P_CHUNKED;
+		return;
+	case WEIR_ACT_ENCODED:
+		p->flags |= WEIR_P_ENCODED;
+		return;
+	default:
+		break;
+	}
+	if (dir != WEIR_RESPONSE)
+		return;
+	switch (action) {
+	case WEIR_ACT_TYPE:
+		r->type = arg;
+		return;
+	case WEIR_ACT_TOKENS_HEAD:
+		weir_number_begin(p, WEIR_KIND_TOKENS, arg, WEIR_NUM_START);
+		return;
+	case WEIR_ACT_TOKENS:
+		weir_number_begin(p, WEIR_KIND_TOKENS, arg, WEIR_NUM_COLON);
+		return;
+	case WEIR_ACT_CONTENT:
+		r->event |= WEIR_E_TEXT;
+		if (!(r->flags & WEIR_R_CONTENT)) {
+			r->flags |= WEIR_R_CONTENT;
+			*ev |= WEIR_EV_CONTENT;
+		}
+		return;
+	case WEIR_ACT_EMPTY:
+		r->event |= WEIR_E_EMPTY;
+		return;
+	case WEIR_ACT_ROLE:
+		r->event |= WEIR_E_ROLE;
+		return;
+	case WEIR_ACT_FINISH:
+		*ev |= WEIR_EV_HOT;
+		return;
+	case WEIR_ACT_ERROR:
+		r->flags |= WEIR_R_ERROR;
+		*ev |= WEIR_EV_HOT;
+		return;
+	case WEIR_ACT_EVENT_END:
+		weir_event_end(r);
+		return;
+	case WEIR_ACT_SKIP:
+		r->depth = 1;
+		p->dfa = a->root[WEIR_ROOT_SKIP];
+		return;
+	case WEIR_ACT_OPEN:
+		r->depth = (__u16)(r->depth + (r->depth < 0xffff));
+		return;
+	case WEIR_ACT_CLOSE:
+		if (r->depth)
+			r->depth--;
+		if (!r->depth)
+			p->dfa = a->root[WEIR_ROOT_BODY];
+		return;
+	default:
+		return;
+	}
+}
+
+#ifndef WEIR_CAN_LOOP
+#define WEIR_CAN_LOOP 1
+#endif
+
+/* Walks until a state with an action is reached or the bytes are used up. Returns bytes used, and sets bit 16 at a hit. */
+WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 n)
+{
+	__u32 s = p->dfa, i;
+
+	WEIR_NO_UNROLL
+	for (i = 0; i < WEIR_STEP_MAX && WEIR_CAN_LOOP; i++) {
+		if (i >= n)
+			break;
+		s = a->next[(s & (WEIR_STATES - 1)) << 8 | buf[i & (WEIR_STEP_MAX - 1)]];
+		if (WEIR_UNLIKELY(s & WEIR_HIT)) {
+			i++;
+			break;
+		}
+	}
+	p->dfa = s & (WEIR_STATES - 1);
+	p->tmp = i | (s & WEIR_HIT) << 1;
+	__asm__ __volatile__("" ::: "memory");
+	return *(volatile __u32 *)&p->tmp;
+}
+
+/* ---- chunked framing ------------------------------------------------------------------------------ */
+WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+{
+	__u8 mode = p->mode, digits = p->line;
+	__u64 remain = p->remain;
+	__u32 used = 0, stop = 0;
+
+	WEIR_NO_UNROLL
+	for (__u32 i = 0; i < WEIR_NUMBER_STEP; i++) {
+		__u8 c, d;
+
+		if (i >= n)
+			break;
+		c = buf[i];
+		used = i + 1;
+		if (mode == WEIR_CHUNK_END) {
+			if (c == '\n') {
+				mode = WEIR_CHUNK_SIZE;
+				remain = 0;
+				digits = 0;
+			} else if (c != '\r') {
+				stop = 3;
+				break;
+			}
+			continue;
+		}
+		if (mode == WEIR_TRAILER) {
+			if (c == '\n') {
+				if (!digits) {
+					stop = 2;
+					break;
+				}
+				digits = 0;
+			} else if (c != '\r') {
+				digits = (__u8)(digits + (digits < 100));
+			}
+			continue;
+		}
+		d = c - '0';
+		if (d > 9) {
+			d = (c | 0x20) - 'a' + 10;
+			if (d < 10)
+				d = 255;
+		}
+		if (mode == WEIR_CHUNK_SIZE && d < 16) {
+			if (++digits > 15) {
+				stop = 3;
+				break;
+			}
+			remain = remain << 4 | d;
+		} else if (c == '\n') {
+			if (!digits) {
+				stop = 3;
+				break;
+			}
+			if (remain) {
+				stop = 1;
+				break;
+			}
+			mode = WEIR_TRAILER;
+			digits = 0;
+		} else if (mode == WEIR_CHUNK_SIZE) {
+			if (!digits || (c != '\r' && c != ';' && c != ' ' && c != '\t')) {
+				stop = 3;
+				break;
+			}
+			mode = WEIR_CHUNK_EXT;
+		}
+	}
+	p->mode = mode;
+	p->line = digits;
+	p->remain = remain;
+	p->tmp = used | stop << 8;
+	__asm__ __volatile__("" ::: "memory");
+	used = *(volatile __u32 *)&p->tmp;
+	stop = used >> 8;
+	if (stop == 1) {
+		p->mode = WEIR_CHUNK_DATA;
+	} else if (stop == 2) {
+		weir_message_end(p, r, a, dir, ev);
+	} else if (stop == 3) {
+		*ev |= WEIR_EV_BAD | WEIR_EV_BAD_FRAMING;
+		p->mode = WEIR_LOST;
+	}
+	return used & 0xff;
+}
+
+/* ---- one step ------------------------------------------------------------------------------------- */
+WEIR_INLINE void weir_consumed(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u64 n, __u32 *ev)
+{
+	if (p->mode != WEIR_LENGTH && p->mode != WEIR_CHUNK_DATA)
+		return;
+	p->remain = n < p->remain ? p->remain - n : 0;
+	if (p->remain)
+		return;
+	if (p->mode == WEIR_CHUNK_DATA)
+		p->mode = WEIR_CHUNK_END;
+	else
+		weir_message_end(p, r, a, dir, ev);
+}
+
+/*
+ * After weir_want() answered n > 0: buf holds n bytes. Returns how many of them were consumed: at least one, or none once,
+ * where a number ended right before them.
+ */
+WEIR_INLINE __u32 weir_step(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+{
+	__u8 mode = p->mode;
+	__u32 used;
+
+	if (mode >= WEIR_CHUNK_SIZE && mode <= WEIR_TRAILER && mode != WEIR_CHUNK_DATA)
+		return weir_chunk_line(p, r, a, dir, buf, n, ev);
+	if (mode == WEIR_START)
+		p->mode = WEIR_HEAD;
+	if (p->num_mode) {
+		used = weir_number(p, r, a, dir, buf, n, ev);
+		if (p->mode == WEIR_HEAD)
+			p->head_len += used;
+		weir_consumed(p, r, a, dir, used, ev);
+		return used;
+	}
+	used = weir_walk(p, a, buf, n);
+	if (p->mode == WEIR_HEAD) {
+		p->head_len += used & 0xffff;
+		if (p->head_len > WEIR_HEAD_MAX) {
+			*ev |= WEIR_EV_TOO_LONG | WEIR_EV_BAD;
+			p->mode = WEIR_LOST;
+			return used & 0xffff;
+		}
+		if (used >> 16)
+			weir_act(p, r, a, dir, ev);
+		return used & 0xffff;
+	}
+	if (used >> 16)
+		weir_act(p, r, a, dir, ev);
+	weir_consumed(p, r, a, dir, used & 0xffff, ev);
+	return used & 0xffff;
+}
+
+/* `n` bytes pass unseen, after weir_want() answered 0. Returns how many of them belong to this message. */
+WEIR_INLINE __u64 weir_skip(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u64 n, __u32 *ev)
+{
+	if ((p->mode == WEIR_LENGTH || p->mode == WEIR_CHUNK_DATA) && n > p->remain)
+		n = p->remain;
+	weir_consumed(p, r, a, dir, n, ev);
+	return n;
+}
+#endif
