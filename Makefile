@@ -39,7 +39,7 @@ ASAN_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/asan/%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help clean tools
+.PHONY: all help clean tools test-kernels
 
 all: $(BUILD)/weir tools ## build/weir and the tools beside it
 
@@ -109,5 +109,16 @@ unit: $(UNIT) ## unit tests (ASan, UBSan; no root)
 	@tests/run unit
 
 fuzz-build: $(FUZZ)
+
+# Programs for the guests of tests/vm; KERNELS="5.10 6.1" narrows the matrix.
+KERNELS    ?= 5.10 6.1 6.12 7.2
+VM_PROGS   := $(patsubst tests/vm/%.c,$(BUILD)/vm/%,$(wildcard tests/vm/*.c))
+
+$(BUILD)/vm/%: tests/vm/%.c $(LIB_OBJS) Makefile
+	@mkdir -p $(@D)
+	$(call say,VM,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
+
+test-kernels: $(BUILD)/weir tools $(VM_PROGS) $(BPFTEST) ## the agent in guest kernels (opt-in: fetches Debian's kernels, needs qemu)
+	@BUILD=$(abspath $(BUILD)) tests/vm/run $(KERNELS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -8,7 +8,7 @@
 #ifndef WEIR_TAP_H
 #define WEIR_TAP_H
 
-#include "weir/abi.h"
+#include "weir/conn.h"
 
 /*
  * A reservation's size must be a constant for the verifier, so records come in a few sizes. Most SSE segments are 200 to
@@ -32,9 +32,10 @@ struct weir_tap {
 	struct weir_conn_key key;
 	__u32 seq;     /* of data[0] */
 	__u32 len;     /* valid bytes of data; the record in the ring may be longer */
-	__u8 dir;      /* enum weir_dir */
+	struct weir_tcp tcp; /* the receiver's view when the segment passed; requests only */
+	__u8 dir;            /* enum weir_dir */
 	__u8 flags;
-	__u8 pad[6];
+	__u8 pad[2];
 	char data[];
 };
 
