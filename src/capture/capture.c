@@ -1,0 +1,457 @@
+#include "capture/capture.h"
+
+#include "base/log.h"
+#include "capture/capture_internal.h"
+#include "capture/cgroup.h"
+#include "weir/conn.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <malloc.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#if __has_include("meter_fast.skel.h")
+#include "meter_fast.skel.h"
+#define HAVE_METER_FAST 1
+#endif
+#if __has_include("meter.skel.h")
+#include "meter.skel.h"
+#define HAVE_METER 1
+#endif
+
+/* The same program for newer and older kernels, the fastest first. Which one the kernel takes is found by trying. */
+static const struct variant {
+	const char *name;
+	const void *(*bytes)(size_t *ret_size);
+} variants[] = {
+#ifdef HAVE_METER_FAST
+	{ "may_goto", meter_fast_bpf__elf_bytes },
+#endif
+#ifdef HAVE_METER
+	{ "bpf_loop", meter_bpf__elf_bytes },
+#endif
+	{ NULL, NULL },
+};
+
+static const char *const program_name[2] = { [WEIR_REQUEST] = "on_ingress", [WEIR_RESPONSE] = "on_egress" };
+static const enum bpf_attach_type attach_type[2] = { [WEIR_REQUEST] = BPF_CGROUP_INET_INGRESS, [WEIR_RESPONSE] = BPF_CGROUP_INET_EGRESS };
+
+uint64_t capture_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* A refused variant is expected on an older kernel, so libbpf's warnings are for those who debug. */
+__attribute__((format(printf, 2, 0))) static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[512];
+	int n;
+
+	if (level == LIBBPF_DEBUG || log_level() < LOG_DEBUG)
+		return 0;
+	n = vsnprintf(line, sizeof(line), fmt, ap);
+	if (n > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		log_debug("%s", line);
+	}
+	return n;
+}
+
+/* ---- load-time settings ---------------------------------------------------------------------------- */
+
+/* Where a global variable lies before the object is loaded. NULL where the object has none of this name and size. */
+static void *variable(struct bpf_object *obj, const char *section, const char *name, size_t size)
+{
+	const struct btf *btf = bpf_object__btf(obj);
+	struct bpf_map *map = bpf_object__find_map_by_name(obj, section);
+	const struct btf_var_secinfo *v;
+	const struct btf_type *t;
+	size_t map_size;
+	char *base;
+	int id;
+
+	if (!btf || !map)
+		return NULL;
+	base = (char *)bpf_map__initial_value(map, &map_size);
+	id = btf__find_by_name_kind(btf, section, BTF_KIND_DATASEC);
+	if (!base || id < 0)
+		return NULL;
+	t = btf__type_by_id(btf, (__u32)id);
+	v = btf_var_secinfos(t);
+	for (int i = 0; i < btf_vlen(t); i++, v++) {
+		const struct btf_type *var = btf__type_by_id(btf, v->type);
+
+		if (strcmp(btf__name_by_offset(btf, var->name_off), name))
+			continue;
+		return v->size == size && v->offset <= map_size - size ? base + v->offset : NULL;
+	}
+	return NULL;
+}
+
+static int set(struct bpf_object *obj, const char *section, const char *name, const void *value, size_t size)
+{
+	void *p = variable(obj, section, name, size);
+
+	if (!p)
+		return -EINVAL;
+	memcpy(p, value, size);
+	return 0;
+}
+
+static uint32_t ring_size(uint32_t asked)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE), n = page;
+
+	while (n < asked && n < CAPTURE_RING_MAX)
+		n *= 2;
+	return n;
+}
+
+static int object_configure(struct bpf_object *obj, const struct capture_opts *o, uint32_t ring_bytes)
+{
+	uint32_t prefix = o->v6_prefix ? o->v6_prefix : 64;
+	uint32_t clients = o->max_clients ? o->max_clients : CAPTURE_CLIENTS_DEFAULT;
+	uint32_t conns = o->max_conns ? o->max_conns : CAPTURE_CONNS_DEFAULT;
+	bool blind = o->prompt_blind;
+	const struct {
+		const char *map;
+		uint32_t entries;
+	} sizes[] = { { "weir_clients", clients }, { "weir_conns", conns }, { "weir_ring", ring_bytes } };
+	int r;
+
+	if ((r = set(obj, ".rodata", "cfg_cgroup_id", &o->cgroup_id, sizeof(o->cgroup_id))) < 0 ||
+	    (r = set(obj, ".rodata", "cfg_prompt_blind", &blind, sizeof(blind))) < 0 ||
+	    (r = set(obj, ".rodata", "cfg_v6_prefix", &prefix, sizeof(prefix))) < 0 ||
+	    (r = set(obj, ".rodata", "cfg_ring_bytes", &ring_bytes, sizeof(ring_bytes))) < 0 ||
+	    (r = set(obj, ".rodata.automaton", "weir_automaton", o->automaton, sizeof(*o->automaton))) < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(obj, sizes[i].map);
+
+		if (!map)
+			return -EINVAL;
+		r = bpf_map__set_max_entries(map, sizes[i].entries);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int variant_load(const struct variant *v, const struct capture_opts *o, uint32_t ring_bytes, struct bpf_object **ret)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, open_opts, .object_name = "weir");
+	struct bpf_object *obj;
+	const void *bytes;
+	size_t size;
+	int r;
+
+	bytes = v->bytes(&size);
+	obj = bpf_object__open_mem(bytes, size, &open_opts);
+	if (!obj)
+		return -errno;
+	r = object_configure(obj, o, ring_bytes);
+	if (r == 0)
+		r = bpf_object__load(obj);
+	if (r < 0) {
+		bpf_object__close(obj);
+		return r;
+	}
+	*ret = obj;
+	return 0;
+}
+
+/* ---- descriptors that outlive libbpf's object, which costs megabytes -------------------------------- */
+static int fd_keep(int fd)
+{
+	int r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	return r < 0 ? -errno : r;
+}
+
+static int map_keep(struct bpf_object *obj, const char *name, int *ret)
+{
+	int fd = bpf_object__find_map_fd_by_name(obj, name);
+
+	fd = fd < 0 ? fd : fd_keep(fd);
+	if (fd < 0)
+		return fd;
+	*ret = fd;
+	return 0;
+}
+
+static uint64_t map_memory(int fd)
+{
+	char name[64], line[256];
+	unsigned long long n = 0;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+	f = fopen(name, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "memlock: %llu", &n) == 1)
+			break;
+	fclose(f);
+	return n;
+}
+
+static int control_map(struct capture *c, struct bpf_object *obj)
+{
+	struct bpf_map *bss = bpf_object__find_map_by_name(obj, ".bss");
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size;
+	char *initial, *where;
+
+	where = variable(obj, ".bss", "weir_control", sizeof(struct weir_control));
+	if (!bss || !where)
+		return -EINVAL;
+	initial = (char *)bpf_map__initial_value(bss, &size);
+	c->bss_size = (size + page - 1) / page * page;
+	c->bss = mmap(NULL, c->bss_size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(bss), 0);
+	if (c->bss == MAP_FAILED) {
+		c->bss = NULL;
+		return -errno;
+	}
+	c->control = (struct weir_control *)((char *)c->bss + (where - initial));
+	return 0;
+}
+
+static int object_keep(struct capture *c, struct bpf_object *obj)
+{
+	struct bpf_map *map, *conns, *clients;
+	int r;
+
+	if ((r = map_keep(obj, "weir_conns", &c->conns_fd)) < 0 || (r = map_keep(obj, "weir_clients", &c->clients_fd)) < 0 ||
+	    (r = map_keep(obj, "weir_stats", &c->stats_fd)) < 0 || (r = map_keep(obj, "weir_local_addrs", &c->addrs_fd)) < 0 ||
+	    (r = map_keep(obj, "weir_ring", &c->ring_fd)) < 0 || (r = control_map(c, obj)) < 0)
+		return r;
+	conns = bpf_object__find_map_by_name(obj, "weir_conns");
+	clients = bpf_object__find_map_by_name(obj, "weir_clients");
+	if (bpf_map__key_size(clients) != sizeof(struct weir_client_key) || bpf_map__value_size(clients) != sizeof(struct weir_client) ||
+	    bpf_map__key_size(conns) != sizeof(struct weir_conn_key) || bpf_map__value_size(conns) != sizeof(struct weir_conn))
+		return -EINVAL; /* built from another abi.h */
+	bpf_object__for_each_map(map, obj)
+		c->kernel_bytes += map_memory(bpf_map__fd(map));
+	for (int i = 0; i < 2; i++) {
+		struct bpf_program *p = bpf_object__find_program_by_name(obj, program_name[i]);
+
+		if (!p)
+			return -EINVAL;
+		c->prog_fd[i] = fd_keep(bpf_program__fd(p));
+		if (c->prog_fd[i] < 0)
+			return c->prog_fd[i];
+	}
+	return 0;
+}
+
+/* `return 1`: lets the packet pass. Stands in while the meter is off the hook: taking it off for good could not be undone
+ * without privilege, replacing the program of a held link can. */
+static int idle_load(enum bpf_attach_type type)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = type);
+
+	return bpf_prog_load(BPF_PROG_TYPE_CGROUP_SKB, "weir_idle", "GPL", insns, ARRAY_SIZE(insns), &opts);
+}
+
+static int attach(struct capture *c, const char *mount)
+{
+	CLEANUP(closep) int dir = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return -errno;
+	for (int i = 0; i < 2; i++) {
+		/* A link never replaces other programs of the cgroup (BPF_F_ALLOW_MULTI is built in), and ends with its fd. */
+		c->link_fd[i] = bpf_link_create(c->prog_fd[i], dir, attach_type[i], NULL);
+		if (c->link_fd[i] < 0)
+			return c->link_fd[i];
+		c->idle_fd[i] = idle_load(attach_type[i]);
+		if (c->idle_fd[i] < 0)
+			return c->idle_fd[i];
+	}
+	return 0;
+}
+
+/* ---- the ring -------------------------------------------------------------------------------------- */
+static int on_sample(void *ctx, void *data, size_t n)
+{
+	struct capture *c = ctx;
+
+	c->drained += n + 8; /* with the ring's own header */
+	c->event(c->ctx, data, n);
+	/* A flood refills the ring as fast as it is read: come back later, there is more to do than this. */
+	return c->drained >= 2 * (size_t)c->ring_bytes ? -EAGAIN : 0;
+}
+
+ssize_t capture_drain(struct capture *c)
+{
+	int r;
+
+	c->drained = 0;
+	r = ring_buffer__consume(c->ring);
+	__atomic_add_fetch(&c->control->ring_epoch, 1, __ATOMIC_RELAXED);
+	if (r < 0 && r != -EAGAIN)
+		return r;
+	return (ssize_t)c->drained;
+}
+
+uint32_t capture_ring_bytes(const struct capture *c)
+{
+	return c->ring_bytes;
+}
+
+/* ---- open and close -------------------------------------------------------------------------------- */
+int capture_open(const struct capture_opts *o, struct capture **ret, const char **ret_where)
+{
+	CLEANUP(capture_freep) struct capture *c = calloc(1, sizeof(*c));
+	struct cgroup_mount mount = { 0 };
+	struct bpf_object *obj = NULL;
+	const char *unused;
+	const char **where = ret_where ? ret_where : &unused;
+	int r, last = -EOPNOTSUPP;
+
+	*where = "allocating memory";
+	if (!c)
+		return -ENOMEM;
+	c->conns_fd = c->clients_fd = c->stats_fd = c->addrs_fd = c->bss_fd = c->ring_fd = -1;
+	for (int i = 0; i < 2; i++)
+		c->prog_fd[i] = c->link_fd[i] = c->idle_fd[i] = -1;
+	c->event = o->event;
+	c->ctx = o->ctx;
+	c->ring_bytes = ring_size(o->ring_bytes ? o->ring_bytes : CAPTURE_RING_DEFAULT);
+	libbpf_set_print(libbpf_log);
+
+	*where = "looking for BTF (/sys/kernel/btf/vmlinux)";
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		return -ENOTSUP;
+	*where = "looking for cgroup v2 in the mount table";
+	if (!o->cgroup_mount) {
+		r = cgroup_find(NULL, &mount);
+		if (r < 0)
+			return r;
+	}
+	*where = "loading the meter";
+	for (const struct variant *v = variants; v->name && !obj; v++) {
+		last = variant_load(v, o, c->ring_bytes, &obj);
+		if (last < 0)
+			log_debug("variant %s: %s", v->name, strerror(-last));
+		else
+			c->variant = v->name;
+	}
+	if (!obj) {
+		free(mount.path);
+		return last == -EPERM || last == -ENOMEM ? last : -EOPNOTSUPP;
+	}
+	*where = "taking over the maps";
+	r = object_keep(c, obj);
+	bpf_object__close(obj);
+	if (r == 0) {
+		*where = "mapping the ring buffer";
+		c->ring = ring_buffer__new(c->ring_fd, on_sample, c, NULL);
+		r = c->ring ? 0 : -errno;
+	}
+	if (r == 0) {
+		*where = "attaching to the root cgroup";
+		r = attach(c, o->cgroup_mount ? o->cgroup_mount : mount.path);
+	}
+	free(mount.path);
+	if (r < 0)
+		return r;
+	malloc_trim(0); /* libbpf has read the kernel's types meanwhile: some 10 MiB of small pieces */
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+struct capture *capture_free(struct capture *c)
+{
+	if (!c)
+		return NULL;
+	for (int i = 0; i < 2; i++) {
+		closep(&c->link_fd[i]);
+		closep(&c->prog_fd[i]);
+		closep(&c->idle_fd[i]);
+	}
+	ring_buffer__free(c->ring);
+	if (c->bss)
+		munmap(c->bss, c->bss_size);
+	closep(&c->conns_fd);
+	closep(&c->clients_fd);
+	closep(&c->stats_fd);
+	closep(&c->addrs_fd);
+	closep(&c->ring_fd);
+	free(c->aged);
+	losses_free(c->losses);
+	free(c);
+	return NULL;
+}
+
+/* ---- settings -------------------------------------------------------------------------------------- */
+const char *capture_variant(const struct capture *c)
+{
+	return c->variant;
+}
+
+uint64_t capture_kernel_bytes(const struct capture *c)
+{
+	return c->kernel_bytes;
+}
+
+void capture_watch(struct capture *c, uint16_t port, bool on)
+{
+	__u8 *byte = &c->control->ports[port / 8], bit = (__u8)(1u << (port % 8));
+
+	__atomic_store_n(byte, (__u8)(on ? *byte | bit : *byte & ~bit), __ATOMIC_RELAXED);
+}
+
+bool capture_watched(const struct capture *c, uint16_t port)
+{
+	return c->control->ports[port / 8] & 1u << (port % 8);
+}
+
+int capture_own_address(struct capture *c, const uint8_t addr[16])
+{
+	__u8 one = 1;
+
+	return bpf_map_update_elem(c->addrs_fd, addr, &one, BPF_ANY);
+}
+
+void capture_set_shed(struct capture *c, enum weir_shed level)
+{
+	__atomic_store_n(&c->control->shed, (__u32)level, __ATOMIC_RELAXED);
+}
+
+int capture_pause(struct capture *c, bool pause)
+{
+	int r = 0;
+
+	for (int i = 0; i < 2; i++) {
+		int one = bpf_link_update(c->link_fd[i], pause ? c->idle_fd[i] : c->prog_fd[i], NULL);
+
+		if (one < 0)
+			r = one;
+	}
+	return r;
+}
+
+int capture_stats(const struct capture *c, uint64_t ret[WEIR_STAT_COUNT])
+{
+	for (__u32 i = 0; i < WEIR_STAT_COUNT; i++) {
+		__u64 v;
+		int r = bpf_map_lookup_elem(c->stats_fd, &i, &v);
+
+		if (r < 0)
+			return r;
+		ret[i] = v;
+	}
+	return 0;
+}

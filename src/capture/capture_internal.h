@@ -1,0 +1,40 @@
+/* capture_internal.h - shared among the files of the capture module; nobody else includes it. */
+#ifndef WEIR_CAPTURE_INTERNAL_H
+#define WEIR_CAPTURE_INTERNAL_H
+
+#include "capture/capture.h"
+
+struct aged {
+	struct weir_client_key key;
+	struct weir_client sum;
+};
+
+struct capture {
+	const char *variant;
+	int conns_fd, clients_fd, stats_fd, addrs_fd, bss_fd, ring_fd;
+	int prog_fd[2], link_fd[2], idle_fd[2]; /* by enum weir_dir; idle: a program that counts nothing */
+	uint32_t ring_bytes;
+	uint64_t kernel_bytes;
+	struct ring_buffer *ring;
+	void (*event)(void *ctx, const void *data, size_t n);
+	void *ctx;
+	size_t drained; /* bytes of this drain */
+	void *bss;
+	size_t bss_size;
+	struct weir_control *control;
+
+	bool no_batch; /* the kernel has no batch operations */
+	struct capture_cursor age_cursor;
+	uint32_t conn_batch;
+	bool conn_started;
+
+	struct aged *aged;
+	size_t aged_count;
+	struct losses *losses;
+};
+
+struct losses *losses_free(struct losses *l);
+/* The client's counters start again from nothing. */
+void losses_forget(struct losses *l, const struct weir_client_key *key);
+
+#endif

@@ -1,0 +1,193 @@
+/* clients.c - reading and ageing of the per-client counters, and of the connections. */
+#include "capture/capture_internal.h"
+#include "weir/conn.h"
+
+#include <bpf/bpf.h>
+
+static int clients_one_by_one(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
+{
+	size_t n = 0;
+
+	while (n < max) {
+		struct weir_client_key next;
+
+		if (bpf_map_get_next_key(c->clients_fd, cur->started ? &cur->last : NULL, &next) < 0) {
+			cur->done = true;
+			break;
+		}
+		cur->last = next;
+		cur->started = true;
+		if (bpf_map_lookup_elem(c->clients_fd, &next, &values[n]) == 0)
+			keys[n++] = next;
+	}
+	return (int)n;
+}
+
+int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
+{
+	__u32 count, next;
+	int r;
+
+	while (!cur->done) {
+		if (c->no_batch)
+			return clients_one_by_one(c, cur, keys, values, max);
+		count = (__u32)max;
+		r = bpf_map_lookup_batch(c->clients_fd, cur->started ? &cur->batch : NULL, &next, keys, values, &count, NULL);
+		if (r == -EINVAL && !cur->started) {
+			c->no_batch = true; /* before 5.6 */
+			continue;
+		}
+		if (r < 0 && r != -ENOENT)
+			return r;
+		cur->done = r == -ENOENT;
+		cur->batch = next;
+		cur->started = true;
+		if (count)
+			return (int)count;
+	}
+	return 0;
+}
+
+void capture_add(struct weir_client *a, const struct weir_client *b)
+{
+	a->requests += b->requests;
+	a->status_2xx += b->status_2xx;
+	a->status_3xx += b->status_3xx;
+	a->status_4xx += b->status_4xx;
+	a->status_5xx += b->status_5xx;
+	a->stream_errors += b->stream_errors;
+	a->prompt_tokens += b->prompt_tokens;
+	a->completion_tokens += b->completion_tokens;
+	a->cached_tokens += b->cached_tokens;
+	a->reasoning_tokens += b->reasoning_tokens;
+	a->estimated_tokens += b->estimated_tokens;
+	a->unreported += b->unreported;
+	a->bytes_in += b->bytes_in;
+	a->bytes_out += b->bytes_out;
+	a->aborted += b->aborted;
+	a->open += b->open;
+	a->lost += b->lost;
+	a->lost_prompt_tokens += b->lost_prompt_tokens;
+	a->lost_completion_tokens += b->lost_completion_tokens;
+	a->lost_4xx += b->lost_4xx;
+	a->lost_5xx += b->lost_5xx;
+	a->lost_stream_errors += b->lost_stream_errors;
+	a->slices_dropped += b->slices_dropped;
+	a->first_ns = a->first_ns && a->first_ns < b->first_ns ? a->first_ns : b->first_ns;
+	a->last_ns = MAX(a->last_ns, b->last_ns);
+}
+
+/* ---- ageing ---------------------------------------------------------------------------------------- */
+static struct aged *aged_of(struct capture *c, const struct weir_client_key *client)
+{
+	struct weir_client_key key = { .netns = client->netns, .port = client->port };
+
+	memcpy(key.server, client->server, sizeof(key.server));
+	for (size_t i = 0; i < c->aged_count; i++)
+		if (!memcmp(&c->aged[i].key, &key, sizeof(key)))
+			return &c->aged[i];
+	if (c->aged_count == CAPTURE_AGED_MAX)
+		return NULL;
+	if ((c->aged_count & (c->aged_count - 1)) == 0) { /* full at each power of two */
+		struct aged *more = reallocarray(c->aged, c->aged_count ? c->aged_count * 2 : 1, sizeof(*more));
+
+		if (!more)
+			return NULL;
+		c->aged = more;
+	}
+	c->aged[c->aged_count] = (struct aged){ .key = key };
+	return &c->aged[c->aged_count++];
+}
+
+/*
+ * Removes one client and keeps its counters. A request that begins at this very moment is in what the
+ * kernel hands back, or in the entry that it makes anew: in the sum either way.
+ */
+static void client_age(struct capture *c, const struct weir_client_key *key)
+{
+	struct aged *a = aged_of(c, key);
+	struct weir_client v;
+	int r;
+
+	if (!a)
+		return;
+	r = bpf_map_lookup_and_delete_elem(c->clients_fd, key, &v);
+	if (r == -EINVAL || r == -ENOTSUP) { /* hashes learnt this in 5.14 */
+		r = bpf_map_lookup_elem(c->clients_fd, key, &v);
+		if (r == 0)
+			r = bpf_map_delete_elem(c->clients_fd, key);
+	}
+	if (r < 0)
+		return;
+	capture_add(&a->sum, &v);
+	losses_forget(c->losses, key);
+}
+
+#define AGE_BATCHES 16 /* x CAPTURE_BATCH entries per call */
+
+static int clients_age(struct capture *c, uint64_t now, uint64_t idle)
+{
+	struct weir_client_key *keys = malloc(CAPTURE_BATCH * sizeof(*keys));
+	struct weir_client *values = malloc(CAPTURE_BATCH * sizeof(*values));
+	int n = keys && values ? 0 : -ENOMEM;
+
+	for (int b = 0; b < AGE_BATCHES && n >= 0; b++) {
+		n = capture_clients(c, &c->age_cursor, keys, values, CAPTURE_BATCH);
+		for (int i = 0; i < n; i++)
+			if (!(keys[i].flags & WEIR_CLIENT_OTHER) && values[i].open <= 0 && values[i].last_ns + idle < now)
+				client_age(c, &keys[i]);
+		if (n <= 0) {
+			c->age_cursor = (struct capture_cursor){ 0 };
+			break;
+		}
+	}
+	free(keys);
+	free(values);
+	return MIN(n, 0);
+}
+
+/* A connection that holds a request is kept for so long: a model may think for an hour, and to forget it would leave the
+ * request open in its client's counters for ever. */
+#define PENDING_IDLE_NS (24 * 3600 * UINT64_C(1000000000))
+
+static int conns_age(struct capture *c, uint64_t now, uint64_t idle)
+{
+	struct weir_conn_key *keys = malloc(CAPTURE_BATCH * sizeof(*keys));
+	struct weir_conn *values = malloc(CAPTURE_BATCH * sizeof(*values));
+	int r = keys && values && !c->no_batch ? 0 : -ENOMEM;
+
+	for (int b = 0; b < AGE_BATCHES && r == 0; b++) {
+		__u32 count = CAPTURE_BATCH, next = 0;
+
+		r = bpf_map_lookup_batch(c->conns_fd, c->conn_started ? &c->conn_batch : NULL, &next, keys, values, &count, NULL);
+		if (r < 0 && r != -ENOENT)
+			break;
+		for (__u32 i = 0; i < count; i++)
+			if (values[i].last_ns + (values[i].open ? PENDING_IDLE_NS : idle) < now && !values[i].users)
+				bpf_map_delete_elem(c->conns_fd, &keys[i]);
+		c->conn_batch = next;
+		c->conn_started = r == 0;
+	}
+	free(keys);
+	free(values);
+	return r == -ENOENT ? 0 : r;
+}
+
+int capture_age(struct capture *c, uint64_t now_ns, uint64_t client_idle_ns, uint64_t conn_idle_ns)
+{
+	int r = clients_age(c, now_ns, client_idle_ns);
+	int q = conns_age(c, now_ns, conn_idle_ns);
+
+	return r < 0 ? r : q;
+}
+
+size_t capture_aged_count(const struct capture *c)
+{
+	return c->aged_count;
+}
+
+void capture_aged(const struct capture *c, size_t i, struct weir_client_key *ret_key, struct weir_client *ret)
+{
+	*ret_key = c->aged[i].key;
+	*ret = c->aged[i].sum;
+}

@@ -1,0 +1,351 @@
+#include "capture/discover.h"
+
+#include "capture/procfs.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#define PROCS_MAX 65536      /* processes looked at per scan */
+#define NETNS_MAX 256        /* network namespaces with a server in them */
+#define FDS_MAX 65536        /* descriptors looked at per process */
+#define TCP_TABLE_MAX (8u << 20) /* bytes of one /proc/PID/net/tcp: 55,000 sockets; listening ones come first */
+#define CMDLINE_MAX 4096     /* the name and the port stand at its start */
+
+struct proc {
+	int pid, ppid;
+	bool wanted; /* itself named by --pid, or a descendant */
+};
+
+/* Listening sockets of one network namespace. */
+struct netns {
+	uint64_t inode;
+	struct procfs_listen *listen;
+	size_t count;
+};
+
+struct scan {
+	int proc_fd;
+	const struct discover_opts *opts;
+	struct discover_result *result;
+	struct proc *procs;
+	size_t proc_count;
+	struct netns netns[NETNS_MAX];
+	size_t netns_count;
+	char *buffer; /* one file at a time, TCP_TABLE_MAX */
+	size_t buffer_cap;
+};
+
+/* Reads a file below a directory, at most cap bytes. Bytes read, or negative errno. */
+static ssize_t file_read(int dir, const char *name, char *buf, size_t cap)
+{
+	CLEANUP(closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	size_t n = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (n < cap) {
+		ssize_t r = read(fd, buf + n, cap - n);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -errno;
+		if (r == 0)
+			break;
+		n += (size_t)r;
+	}
+	return (ssize_t)n;
+}
+
+static int listens_add(struct netns *ns, size_t *cap, const struct procfs_listen *l)
+{
+	if (ns->count == *cap) {
+		size_t more = *cap ? *cap * 2 : 64;
+		struct procfs_listen *p = reallocarray(ns->listen, more, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		ns->listen = p;
+		*cap = more;
+	}
+	ns->listen[ns->count++] = *l;
+	return 0;
+}
+
+/*
+ * Reads a table of sockets in pieces: listening sockets are listed first, and a busy host has a
+ * hundred thousand others behind them, so reading stops at the first piece without any.
+ */
+static int table_read(int dir, const char *name, char *buf, size_t cap, struct netns *ns, size_t *listen_cap)
+{
+	CLEANUP(closep) int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	size_t kept = 0, total = 0;
+	ssize_t r;
+
+	if (fd < 0)
+		return -errno;
+	while (total < TCP_TABLE_MAX && (r = read(fd, buf + kept, cap - kept)) > 0) {
+		struct span rest = { buf, kept + (size_t)r }, line;
+		size_t before = ns->count, lines = 0;
+
+		total += (size_t)r;
+		for (;;) {
+			struct procfs_listen l;
+			const char *end = rest.n ? memchr(rest.p, '\n', rest.n) : NULL;
+
+			if (!end)
+				break;
+			procfs_next_line(&rest, &line);
+			lines++;
+			if (procfs_parse_tcp(line, &l) == 1 && listens_add(ns, listen_cap, &l) < 0)
+				return -ENOMEM;
+		}
+		if (rest.n == cap)
+			return -EINVAL; /* one line fills the buffer: not such a table */
+		kept = rest.n;
+		memmove(buf, rest.p, kept);
+		if (lines > 1 && before == ns->count && total > 2 * cap)
+			break;
+	}
+	return 0;
+}
+
+/* The namespace of a process, read once per scan. NULL where it is hidden from us, or there are too many. */
+static struct netns *netns_of(struct scan *s, int pid_fd)
+{
+	char link[64];
+	ssize_t n = readlinkat(pid_fd, "ns/net", link, sizeof(link));
+	struct netns *ns;
+	uint64_t inode;
+	size_t cap = 0;
+
+	if (n < 0 || procfs_parse_link((struct span){ link, (size_t)n }, "net", &inode) < 0)
+		return NULL;
+	for (size_t i = 0; i < s->netns_count; i++)
+		if (s->netns[i].inode == inode)
+			return &s->netns[i];
+	if (s->netns_count == NETNS_MAX)
+		return NULL;
+	ns = &s->netns[s->netns_count++];
+	*ns = (struct netns){ .inode = inode };
+	table_read(pid_fd, "net/tcp", s->buffer, s->buffer_cap, ns, &cap);
+	table_read(pid_fd, "net/tcp6", s->buffer, s->buffer_cap, ns, &cap);
+	return ns;
+}
+
+static void port_add(struct scan *s, uint16_t port, int pid, bool automatic, struct span name)
+{
+	struct discover_result *r = s->result;
+	struct discover_port *p;
+
+	for (size_t i = 0; i < r->count; i++)
+		if (r->port[i].port == port) {
+			r->port[i].automatic &= automatic;
+			return;
+		}
+	if (r->count == DISCOVER_PORTS_MAX) {
+		r->cut++;
+		return;
+	}
+	p = &r->port[r->count++];
+	*p = (struct discover_port){ .port = port, .pid = pid, .automatic = automatic };
+	for (size_t i = 0; i < MIN(name.n, sizeof(p->server) - 1); i++)
+		p->server[i] = isalnum((unsigned char)name.p[i]) || strchr("._-+", name.p[i]) ? name.p[i] : '?';
+}
+
+/* Adds the ports on which this process holds a listening socket. `only`: of these, if it is among them. */
+static int process_ports(struct scan *s, int pid, int pid_fd, bool automatic, struct span name, uint16_t only)
+{
+	struct netns *ns = netns_of(s, pid_fd);
+	CLEANUP(closep) int fd_fd = -1;
+	bool has_only = false;
+	struct dirent *e;
+	DIR *dir;
+	int looked = 0;
+
+	if (!ns)
+		return -EACCES;
+	if (!ns->count)
+		return 0;
+	fd_fd = openat(pid_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd_fd < 0)
+		return -errno;
+	dir = fdopendir(fd_fd);
+	if (!dir)
+		return -errno;
+	for (int pass = 0; pass < 2; pass++) {
+		rewinddir(dir);
+		while ((e = readdir(dir)) && looked++ < 2 * FDS_MAX) {
+			char link[64];
+			ssize_t n;
+			uint64_t inode;
+
+			if (!isdigit((unsigned char)e->d_name[0]))
+				continue;
+			n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link));
+			if (n < 0 || procfs_parse_link((struct span){ link, (size_t)n }, "socket", &inode) < 0)
+				continue;
+			for (size_t i = 0; i < ns->count; i++) {
+				if (ns->listen[i].inode != inode)
+					continue;
+				if (pass == 0)
+					has_only |= only && ns->listen[i].port == only;
+				else if (!has_only || ns->listen[i].port == only)
+					port_add(s, ns->listen[i].port, pid, automatic, name);
+			}
+		}
+	}
+	closedir(dir);
+	fd_fd = -1; /* closedir() has closed it */
+	return 0;
+}
+
+static int procs_list(struct scan *s)
+{
+	size_t cap = 0;
+	struct dirent *e;
+	DIR *dir;
+	int fd = dup(s->proc_fd);
+
+	if (fd < 0)
+		return -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	rewinddir(dir);
+	while ((e = readdir(dir)) && s->proc_count < PROCS_MAX) {
+		char *end;
+		long pid = strtol(e->d_name, &end, 10);
+
+		if (*end || pid <= 0 || pid > INT_MAX)
+			continue;
+		if (s->proc_count == cap) {
+			struct proc *p = reallocarray(s->procs, cap ? cap * 2 : 256, sizeof(*p));
+
+			if (!p) {
+				closedir(dir);
+				return -ENOMEM;
+			}
+			s->procs = p;
+			cap = cap ? cap * 2 : 256;
+		}
+		s->procs[s->proc_count++] = (struct proc){ .pid = (int)pid };
+	}
+	closedir(dir);
+	return 0;
+}
+
+/* Marks what --pid names, and all below it. */
+static void procs_mark(struct scan *s)
+{
+	bool more = true;
+
+	for (size_t i = 0; i < s->proc_count; i++) {
+		struct proc *p = &s->procs[i];
+		char name[32], text[1024];
+		ssize_t n;
+
+		for (size_t k = 0; k < s->opts->pid_count; k++)
+			p->wanted |= s->opts->pids[k] == p->pid;
+		snprintf(name, sizeof(name), "%d/stat", p->pid);
+		n = file_read(s->proc_fd, name, text, sizeof(text));
+		if (n <= 0 || procfs_parse_ppid((struct span){ text, (size_t)n }, &p->ppid) < 0)
+			p->ppid = 0;
+	}
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < s->proc_count; i++) {
+			struct proc *p = &s->procs[i];
+
+			for (size_t k = 0; !p->wanted && k < s->proc_count; k++)
+				if (s->procs[k].wanted && s->procs[k].pid == p->ppid)
+					p->wanted = more = true;
+		}
+	}
+}
+
+static void process_scan(struct scan *s, const struct proc *p)
+{
+	CLEANUP(closep) int pid_fd = -1;
+	struct procfs_server server = { 0 };
+	char cmdline[CMDLINE_MAX], exe[PROCFS_PATH_MAX], comm[32], name[32];
+	struct span who = { 0 };
+	ssize_t n, m;
+	bool known;
+
+	snprintf(name, sizeof(name), "%d", p->pid);
+	pid_fd = openat(s->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (pid_fd < 0)
+		return;
+	n = file_read(pid_fd, "cmdline", cmdline, sizeof(cmdline));
+	if (n <= 0)
+		return;
+	m = readlinkat(pid_fd, "exe", exe, sizeof(exe));
+	if (m > 10 && !memcmp(exe + m - 10, " (deleted)", 10))
+		m -= 10; /* replaced by an upgrade while it runs */
+	known = procfs_match_server((struct span){ exe, m > 0 ? (size_t)m : 0 }, (struct span){ cmdline, (size_t)n }, &server);
+	if (p->wanted) {
+		bool named = false;
+
+		for (size_t k = 0; k < s->opts->pid_count; k++)
+			named |= s->opts->pids[k] == p->pid;
+		if (known && server.inner && !named)
+			return; /* the server's own back end: the same request once more */
+		m = file_read(pid_fd, "comm", comm, sizeof(comm));
+		who = known ? span_of(server.name) : (struct span){ comm, m > 1 ? (size_t)m - 1 : 0 };
+		if (process_ports(s, p->pid, pid_fd, false, who, 0) < 0)
+			s->result->hidden++;
+	} else if (s->opts->automatic && known && !server.inner) {
+		if (process_ports(s, p->pid, pid_fd, true, span_of(server.name), server.port_hint) < 0)
+			s->result->hidden++;
+	}
+}
+
+int discover_scan(const struct discover_opts *opts, struct discover_result *ret)
+{
+	struct scan s = { .opts = opts, .result = ret, .buffer_cap = 32768 };
+	int r;
+
+	*ret = (struct discover_result){ 0 };
+	s.proc_fd = open(opts->proc ? opts->proc : "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s.proc_fd < 0)
+		return -ENOENT;
+	s.buffer = malloc(s.buffer_cap);
+	r = s.buffer ? procs_list(&s) : -ENOMEM;
+	if (r == 0) {
+		if (opts->pid_count)
+			procs_mark(&s);
+		for (size_t i = 0; i < s.proc_count; i++)
+			if (opts->automatic || s.procs[i].wanted)
+				process_scan(&s, &s.procs[i]);
+	}
+	for (size_t i = 0; i < s.netns_count; i++)
+		free(s.netns[i].listen);
+	free(s.procs);
+	free(s.buffer);
+	close(s.proc_fd);
+	return r;
+}
+
+bool discover_listens(uint16_t port)
+{
+	CLEANUP(closep) int self = open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct netns ns = { 0 };
+	char buf[32768];
+	size_t cap = 0;
+	bool found = false;
+
+	if (self < 0)
+		return false;
+	table_read(self, "net/tcp", buf, sizeof(buf), &ns, &cap);
+	table_read(self, "net/tcp6", buf, sizeof(buf), &ns, &cap);
+	for (size_t i = 0; i < ns.count; i++)
+		found |= ns.listen[i].port == port;
+	free(ns.listen);
+	return found;
+}
