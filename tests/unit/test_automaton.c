@@ -356,7 +356,7 @@ static void reads_heads(void **unused)
 		{ "\r\nContent-Type: application/x-ndjson\n\n", { { A(TYPE), WEIR_BODY_NDJSON, 0 }, { A(HEAD_END), 0, 0 } } },
 		{ "\nContent-Type: application/jsonlines\n", { { A(TYPE), WEIR_BODY_NDJSON, 0 } } },
 		{ "\nContent-Type: application/json5\nContent-Type: text/html\n", { { 0 } } },
-		{ "\r\nContent-Encoding: gzip\r\n", { { A(ENCODED), 0, 22 } } },
+		{ "\r\nContent-Encoding: gzip\r\n", { { A(ENCODED), 0, 21 } } },
 		{ "\r\nContent-Encoding:br\r\nContent-Encoding: identity\r\nContent-Encoding:\r\n", { { A(ENCODED), 0, 0 } } },
 		{ "\r\nX-Prompt-Tokens: 5\r\nx-generated-tokens:6\r\nx-compute-tokens: 7\r\nx-compute-time: 8\r\n",
 		  { { A(TOKENS_HEAD), WEIR_TOK_PROMPT, 0 }, { A(TOKENS_HEAD), WEIR_TOK_COMPLETION, 0 }, { A(TOKENS_HEAD), WEIR_TOK_PROMPT, 0 } } },
