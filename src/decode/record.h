@@ -66,7 +66,7 @@ struct record {
 	uint64_t has;          /* F_BIT(field) of every field present */
 	uint64_t yes;          /* F_BIT of every boolean that is true */
 	int64_t weight;        /* requests this record stands for, >= 1; its token counts are the sum over them */
-	enum record_kind kind; /* never KIND_UNKNOWN after record_finish() */
+	enum record_kind kind; /* the reader derives it from the path where the line does not say it */
 	struct span text[F_TEXT_COUNT];
 	int64_t num[RECORD_INTS];
 	double real[RECORD_REALS];
@@ -114,7 +114,10 @@ void record_write_json(struct str *out, const struct record *r);
 
 /*
  * Reader: JSON lines or CSV from an open stream. Bad lines are skipped, counted, and reported through
- * `complain` as "file:line: what" (rate-limited: the first 20, then a count at the end).
+ * `complain` as "file:line: what" (rate-limited: the first 20, then a count at the end). A value of an
+ * optional field that makes no sense leaves the field absent, is counted and reported in the same way;
+ * a line without a readable timestamp is a bad line. Messages never quote what the file holds.
+ * Limits (record_read.c): a line of 4 MiB, 512 columns, 64 levels of nesting that is skipped anyway.
  */
 enum record_format { FORMAT_AUTO, FORMAT_CSV, FORMAT_JSONL };
 
@@ -124,6 +127,7 @@ struct record_reader_opts {
 	const char *name; /* shown in complaints */
 	void (*complain)(void *ctx, const char *message);
 	void *ctx;
+	bool follow; /* the file may grow: at its end answer -EAGAIN, and keep a line without its newline for later */
 };
 
 /* Takes ownership of fd, also on failure. -ENOMEM. */
@@ -131,8 +135,13 @@ int record_reader_open(int fd, const struct record_reader_opts *opts, struct rec
 /* 1: *ret_r filled, valid until the next call. 0: end of file. -EAGAIN: fd is non-blocking and dry. Other negative errno: read
  * failed. */
 int record_reader_next(struct record_reader *rd, struct record *ret_r);
+/* Ends `follow`: what is left is read as the last line (the file was rotated away). */
+void record_reader_unfollow(struct record_reader *rd);
+uint64_t record_reader_bytes(const struct record_reader *rd); /* read so far */
+uint64_t record_reader_bad_values(const struct record_reader *rd);
 uint64_t record_reader_bad_lines(const struct record_reader *rd);
 uint64_t record_reader_lines(const struct record_reader *rd);
+/* Frees, and says how many complaints were not shown. */
 struct record_reader *record_reader_free(struct record_reader *rd);
 static inline void record_reader_freep(struct record_reader **rd)
 {
