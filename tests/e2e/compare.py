@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Holds what weir counted against the truth. Prints every difference; exit 1 if there is one.
+
+usage: compare.py [options] TRUTH.json CLIENTS.jsonl      counters: `weir clients --json` against the truth of a server or driver
+       compare.py --records LOG.jsonl RECORDS.jsonl       records: `weir run --records-out` against the driver's --log
+
+  --fields A,B      fields compared (default: all that both have, of the contract)
+  --ignore IP,IP    clients left out
+  --port N          only this server port of the counters
+  --v6-prefix N     sum the truth's IPv6 clients by this prefix first (loopback stays whole)
+  --cut             counters may have more requests than the truth (heads that the server never read), nothing else
+"""
+import argparse
+import collections
+import ipaddress
+import json
+import sys
+
+FIELDS = ("requests", "status_2xx", "status_4xx", "status_5xx", "prompt_tokens", "completion_tokens", "cached_tokens",
+          "estimated_tokens", "aborted")
+
+
+def key(ip, prefix):
+    """One spelling per client, the prefix cut off."""
+    try:
+        a = ipaddress.ip_address(ip.split("/")[0].strip("[]"))
+    except ValueError:
+        return ip
+    a = getattr(a, "ipv4_mapped", None) or a
+    if a.version == 6 and prefix and not a.is_loopback:
+        return str(ipaddress.ip_network(f"{a}/{prefix}", strict=False).network_address)
+    return str(a)
+
+
+def lines(path):
+    with (sys.stdin if path == "-" else open(path)) as f:
+        return [json.loads(line) for line in f if line.strip()]
+
+
+def gather(rows, prefix, ignore):
+    out = {}
+    for row in rows:
+        k = key(row["client_ip"], prefix)
+        if k in ignore:
+            continue
+        sums = out.setdefault(k, collections.Counter())
+        for f, v in row.items():
+            if isinstance(v, int) and not isinstance(v, bool):
+                sums[f] += v
+    return out
+
+
+def compare_counters(args, ignore):
+    truth = gather(json.load(open(args.truth))["clients"], args.v6_prefix, ignore)
+    rows = [r for r in lines(args.seen) if not args.port or r["server"].rsplit(":", 1)[1] == str(args.port)]
+    seen = gather(rows, args.v6_prefix, ignore)
+    fields = args.fields.split(",") if args.fields else FIELDS
+    bad = 0
+    for ip in sorted(set(truth) | set(seen)):
+        t, s = truth.get(ip, {}), seen.get(ip, {})
+        for f in fields:
+            want, got = t.get(f, 0), s.get(f, 0)
+            if want != got and not (args.cut and f == "requests" and got > want):
+                print(f"{ip}: {f}: weir {got}, truth {want} ({got - want:+d})")
+                bad += 1
+        if not args.cut and s.get("open"):
+            print(f"{ip}: open: {s['open']} after everything was answered")
+            bad += 1
+    if not truth:
+        print("the truth is empty")
+    return bad == 0 and bool(truth)
+
+
+def compare_records(args, ignore):
+    """Every exchange of the log has its record, and no record is without an exchange."""
+    bad = []
+    names = ("client_ip", "status", "path", "stream", "prompt_tokens", "completion_tokens", "cached_tokens", "model_name")
+
+    def shape(r, of_record):
+        reported = r.get("reported") if not of_record else not r.get("estimated") and ("prompt_tokens" in r or "completion_tokens" in r)
+        # cached tokens that nobody mentions are none; a 4xx may or may not know its model and stream flag
+        failed = (r.get("status") or 0) >= 400
+        return (key(r["client_ip"], 0), r.get("status"), r.get("path", "").split("?")[0], None if failed else bool(r.get("stream")),
+                *((r.get("prompt_tokens") or 0, r.get("completion_tokens") or 0, r.get("cached_tokens") or 0) if reported else (None,) * 3),
+                None if failed else r.get("model_name"))
+
+    log = [r for r in lines(args.truth) if key(r["client_ip"], 0) not in ignore]
+    records = [r for r in lines(args.seen) if key(r["client_ip"], 0) not in ignore]
+    lost = sum(r.get("weight", 1) for r in records if r.get("lost"))
+    records = [r for r in records if not r.get("lost")]
+    control = sum(1 for r in records if r.get("kind") == "control")
+    whole = [r for r in log if not r["aborted"] and r["path"]]
+    have = collections.Counter(shape(r, True) for r in records if not r.get("aborted") and not r.get("path", "").startswith("/truth"))
+    want = collections.Counter(shape(r, False) for r in whole)
+    if args.model_of_request:
+        have = collections.Counter(s[:-1] for s in have.elements())
+        want = collections.Counter(s[:-1] for s in want.elements())
+    for s, n in (want - have).items():
+        bad.append(f"{n} without a record: {dict(zip(names, s))}")
+    for s, n in (have - want).items():
+        bad.append(f"{n} records too many: {dict(zip(names, s))}")
+    durations = {}
+    for r in whole:
+        k = key(r["client_ip"], 0)
+        durations[k] = max(durations.get(k, 0), r["duration_ms"])
+    for r in records:
+        ttft, duration = r.get("ttft_ms"), r.get("duration_ms")
+        if r.get("kind") not in ("inference", "embedding", "control", "other"):
+            bad.append(f"kind {r.get('kind')!r} of {r.get('path')}")
+        if r.get("stream") and (r.get("completion_tokens") or 0) > 0 and not r.get("aborted") and ttft is None:
+            bad.append(f"no ttft_ms in a stream of {r['completion_tokens']} tokens from {r['client_ip']}")
+        if ttft is not None and (ttft < args.ttft_min or (duration is not None and ttft > duration + 0.01)):
+            bad.append(f"ttft_ms {ttft} of a request that took {duration} ms (at least {args.ttft_min} ms)")
+        # the client's clock ran before the first byte arrived and after the last one left
+        if duration is not None and not r.get("aborted") and duration > durations.get(key(r["client_ip"], 0), 1e18) + 1:
+            bad.append(f"duration_ms {duration} is longer than any exchange of {r['client_ip']}")
+    if lost and not args.lost:
+        bad.append(f"{lost} requests lost from the records")
+    for line in bad[:25]:
+        print(line)
+    if len(bad) > 25:
+        print(f"... and {len(bad) - 25} more")
+    if not whole:
+        print("the log is empty")
+    print(f"{len(records)} records ({control} control), {len(log)} exchanges, {lost} lost", file=sys.stderr)
+    return not bad and bool(whole)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--fields")
+    ap.add_argument("--ignore", default="")
+    ap.add_argument("--port", type=int)
+    ap.add_argument("--v6-prefix", type=int, default=0)
+    ap.add_argument("--cut", action="store_true")
+    ap.add_argument("--records", action="store_true")
+    ap.add_argument("--lost", action="store_true", help="records may be lost")
+    ap.add_argument("--model-of-request", action="store_true", help="do not compare the model's name")
+    ap.add_argument("--ttft-min", type=float, default=0)
+    ap.add_argument("truth")
+    ap.add_argument("seen")
+    args = ap.parse_args()
+    ignore = {key(ip, args.v6_prefix) for ip in args.ignore.split(",") if ip}
+    return 0 if (compare_records if args.records else compare_counters)(args, ignore) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
