@@ -18,18 +18,54 @@
 #define TAP_EXT_HEADERS 6 /* IPv6 extension headers walked; real traffic shows at most two */
 #define PASS 1
 
-/* Off where the kernel refuses bpf_skc_to_tcp_sock to this hook: then netns is 0, and TCP's own view is not known. */
-const volatile bool cfg_tcp = true;
-/* Not 0: only sockets of this cgroup. Off where bpf_sk_cgroup_id is refused. */
-const volatile __u64 cfg_cgroup = 0;
+const volatile __u64 cfg_cgroup_id = 0; /* 0: every cgroup */
+const volatile __u32 cfg_abi = WEIR_ABI;
 
-struct weir_control weir_control;
-__u64 weir_tap_stats[WEIR_TAP_COUNT];
+struct weir_control weir_control = {};
+
+/*
+ * The meter's maps, so that user space finds all in its place: it writes the clients' counters and most of the statistics here.
+ * Connections it keeps itself.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct weir_conn_key);
+	__type(value, struct weir_conn);
+} weir_conns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct weir_client_key);
+	__type(value, struct weir_client);
+} weir_clients SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct weir_client_key);
+	__type(value, struct weir_client);
+} weir_others SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_STAT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} weir_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u8[16]);
+	__type(value, __u8);
+} weir_local_addrs SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, WEIR_TAP_RING_BYTES);
-} weir_tap_ring SEC(".maps");
+} weir_ring SEC(".maps");
 
 struct ports {
 	__be16 source, dest;
@@ -47,9 +83,12 @@ struct segment {
 	struct weir_tcp tcp;
 };
 
-static __always_inline void count(enum weir_tap_stat what, __u64 n)
+static __always_inline void count(__u32 what)
 {
-	__sync_fetch_and_add(&weir_tap_stats[what], n);
+	__u64 *v = bpf_map_lookup_elem(&weir_stats, &what);
+
+	if (v)
+		__sync_fetch_and_add(v, 1);
 }
 
 /* Offset of the TCP header and both addresses; 0: not TCP, or unreadable. */
@@ -83,7 +122,7 @@ static __always_inline __u32 read_ip(struct __sk_buff *skb, __u8 *saddr, __u8 *d
 		if (next == IPPROTO_TCP)
 			return at;
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
-			return 0;
+			return 0; /* not TCP, or a fragment: never seen here, this hook is behind reassembly */
 		if (bpf_skb_load_bytes(skb, at, ext, sizeof(ext)))
 			return 0;
 		next = ext[0];
@@ -92,25 +131,21 @@ static __always_inline __u32 read_ip(struct __sk_buff *skb, __u8 *saddr, __u8 *d
 	return next == IPPROTO_TCP ? at : 0;
 }
 
-/* What TCP itself knows when the segment passes. */
-static __always_inline void read_tcp(struct bpf_sock *sk, struct segment *s)
+/* What TCP itself knows when the segment passes; false: nothing. */
+static __always_inline bool read_tcp(struct bpf_sock *sk, struct segment *s)
 {
-	struct tcp_sock *tcp;
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
 
-	if (!cfg_tcp)
-		return;
-	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
-		return;
+		return false;
 	s->key.netns = BPF_CORE_READ(tcp, inet_conn.icsk_inet.sk.__sk_common.skc_net.net, ns.inum);
-	if (BPF_CORE_READ(tcp, inet_conn.icsk_inet.sk.__sk_common.skc_state) == TCP_LISTEN) {
-		s->tcp.fresh = 1;
-		return;
-	}
+	if (s->dir != WEIR_REQUEST)
+		return true;
+	s->tcp.valid = BPF_CORE_READ(tcp, inet_conn.icsk_inet.sk.__sk_common.skc_state) != TCP_LISTEN;
+	s->tcp.fresh = !s->tcp.valid || !BPF_CORE_READ(tcp, bytes_received);
 	s->tcp.rcv_nxt = BPF_CORE_READ(tcp, rcv_nxt);
 	s->tcp.rcv_end = BPF_CORE_READ(tcp, rcv_wup) + BPF_CORE_READ(tcp, rcv_wnd);
-	s->tcp.fresh = BPF_CORE_READ(tcp, bytes_received) == 0;
-	s->tcp.valid = 1;
+	return true;
 }
 
 /* False: nothing to send up. */
@@ -121,18 +156,18 @@ static __always_inline bool read_segment(struct __sk_buff *skb, int dir, struct 
 
 	at = read_ip(skb, dir == WEIR_REQUEST ? s->key.raddr : s->key.laddr, dir == WEIR_REQUEST ? s->key.laddr : s->key.raddr);
 	if (!at || bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp))) {
-		count(WEIR_TAP_UNREADABLE, 1);
+		count(WEIR_STAT_UNREADABLE);
 		return false;
 	}
 	head = (tcp.doff >> 4) * 4u;
 	if (head < 20 || at + head > skb->len) {
-		count(WEIR_TAP_UNREADABLE, 1);
+		count(WEIR_STAT_UNREADABLE);
 		return false;
 	}
 	s->key.lport = bpf_ntohs(dir == WEIR_REQUEST ? tcp.dest : tcp.source);
 	s->key.rport = bpf_ntohs(dir == WEIR_REQUEST ? tcp.source : tcp.dest);
-	s->seq = bpf_ntohl(tcp.seq);
-	s->flags = tcp.flags & (WEIR_TAP_FIN | WEIR_TAP_SYN | WEIR_TAP_RST);
+	s->seq = bpf_ntohl(tcp.seq) + (tcp.flags >> 1 & 1); /* data in a SYN begins after it */
+	s->flags = tcp.flags & (WEIR_TAP_FIN | WEIR_TAP_RST);
 	s->dir = dir;
 	s->at = at + head;
 	s->len = skb->len - s->at;
@@ -146,7 +181,7 @@ static __always_inline long send_record(struct __sk_buff *skb, const struct segm
 	struct weir_tap *t;
 	__u64 unread;
 
-	t = bpf_ringbuf_reserve(&weir_tap_ring, sizeof(*t) + room, 0);
+	t = bpf_ringbuf_reserve(&weir_ring, sizeof(*t) + room, 0);
 	if (!t)
 		return -1;
 	t->ts = ts;
@@ -154,7 +189,7 @@ static __always_inline long send_record(struct __sk_buff *skb, const struct segm
 	t->seq = s->seq + done;
 	t->tcp = s->tcp;
 	t->dir = s->dir;
-	t->flags = s->flags;
+	t->flags = n <= room ? s->flags : 0; /* the end of the connection comes after all of its bytes */
 	__builtin_memset(t->pad, 0, sizeof(t->pad));
 	if (n > room)
 		n = room;
@@ -167,7 +202,7 @@ static __always_inline long send_record(struct __sk_buff *skb, const struct segm
 	if (last < room && bpf_skb_load_bytes(skb, s->at + done, t->data, last + 1))
 		n = 0;
 	t->len = n;
-	unread = bpf_ringbuf_query(&weir_tap_ring, BPF_RB_AVAIL_DATA);
+	unread = bpf_ringbuf_query(&weir_ring, BPF_RB_AVAIL_DATA);
 	bpf_ringbuf_submit(t, unread > WEIR_TAP_WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	return n;
 }
@@ -178,7 +213,6 @@ static __always_inline void send_segment(struct __sk_buff *skb, const struct seg
 	__u32 done = 0, left = s->len;
 	long n = 0;
 
-	count(WEIR_TAP_SEGMENTS, 1);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < WEIR_TAP_RECORDS; i++) {
 		if (left <= WEIR_TAP_MEDIUM)
@@ -193,14 +227,10 @@ static __always_inline void send_segment(struct __sk_buff *skb, const struct seg
 		n = send_record(skb, s, done, ts, WEIR_TAP_SMALL);
 	else if (n >= 0 && left && left <= WEIR_TAP_MEDIUM)
 		n = send_record(skb, s, done, ts, WEIR_TAP_MEDIUM);
-	else if (left == 0)
-		return;
+	else if (left)
+		n = -1;
 	if (n < 0)
-		count(WEIR_TAP_RING_FULL, 1);
-	else if (left <= WEIR_TAP_MEDIUM)
-		left -= n;
-	if (left)
-		count(WEIR_TAP_LOST_BYTES, left);
+		count(WEIR_STAT_TAP_FULL);
 }
 
 static __always_inline int tap(struct __sk_buff *skb, int dir)
@@ -214,23 +244,21 @@ static __always_inline int tap(struct __sk_buff *skb, int dir)
 	port = sk->src_port & 0xffff;
 	if (!(weir_control.ports[port >> 3] & 1u << (port & 7)))
 		return PASS;
-	if (cfg_cgroup && bpf_sk_cgroup_id(sk) != cfg_cgroup)
+	if (cfg_cgroup_id && bpf_skb_cgroup_id(skb) != cfg_cgroup_id)
 		return PASS;
-	if (!read_segment(skb, dir, &s))
-		return PASS;
-	read_tcp(sk, &s);
-	send_segment(skb, &s);
+	if (read_segment(skb, dir, &s) && read_tcp(sk, &s))
+		send_segment(skb, &s);
 	return PASS;
 }
 
 SEC("cgroup_skb/ingress")
-int on_tap_ingress(struct __sk_buff *skb)
+int on_ingress(struct __sk_buff *skb)
 {
 	return tap(skb, WEIR_REQUEST);
 }
 
 SEC("cgroup_skb/egress")
-int on_tap_egress(struct __sk_buff *skb)
+int on_egress(struct __sk_buff *skb)
 {
 	return tap(skb, WEIR_RESPONSE);
 }

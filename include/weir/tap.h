@@ -1,8 +1,8 @@
 /*
  * tap.h - what bpf/tap.bpf.c sends up: watched TCP segments, whole.
  *
- * Used only where the kernel refuses the meter (below 6.1). User space then runs the same meter over these
- * segments (src/capture/soft.c). A segment longer than one record comes as several, in order, each
+ * Used only where the kernel refuses the meter (below 6.1). User space then runs the same meter over them
+ * (src/capture/soft.c). A segment longer than one record comes as several, in order, each
  * with its own sequence number; a record may be missing (ring full) and so leaves a hole in the sequence.
  */
 #ifndef WEIR_TAP_H
@@ -17,14 +17,13 @@
 #define WEIR_TAP_SMALL 448
 #define WEIR_TAP_MEDIUM 2048
 #define WEIR_TAP_LARGE 16384
-/* 8 x 16 KiB: more than the 95,232 bytes seen in one skb. What lies beyond is a hole in the sequence, and is counted. */
+/* 8 x 16 KiB: more than the 95,232 bytes seen in one skb. What lies beyond is lost, and counted. */
 #define WEIR_TAP_RECORDS 8
 
 #define WEIR_TAP_RING_BYTES (4u << 20) /* a burst of 20 ms at 200 MB/s; twice the meter's ring, for loss here is loss of counts */
 #define WEIR_TAP_WAKE_BYTES (256u << 10) /* unread bytes from which on each record wakes the reader */
 
-#define WEIR_TAP_FIN 1 /* flags: TCP's own bits */
-#define WEIR_TAP_SYN 2
+#define WEIR_TAP_FIN 1 /* flags: TCP's own bits, with a segment's last record */
 #define WEIR_TAP_RST 4
 
 struct weir_tap {
@@ -37,14 +36,6 @@ struct weir_tap {
 	__u8 flags;
 	__u8 pad[2];
 	char data[];
-};
-
-enum weir_tap_stat {
-	WEIR_TAP_SEGMENTS,   /* watched segments with payload or a flag above */
-	WEIR_TAP_RING_FULL,  /* records that did not fit */
-	WEIR_TAP_LOST_BYTES, /* payload bytes in these, and beyond WEIR_TAP_RECORDS */
-	WEIR_TAP_UNREADABLE, /* packets whose headers could not be read */
-	WEIR_TAP_COUNT,
 };
 
 #endif
