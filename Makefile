@@ -14,7 +14,7 @@ VERSION    := 0.1.0
 WARN       := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes
 CPPFLAGS   += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"'
 ALL_CFLAGS := -std=c17 $(WARN) -MMD -MP $(CFLAGS)
-LDLIBS     += -lbpf -lelf -lz -ljansson -lsystemd -lcap-ng -lseccomp -lm -lpthread
+LDLIBS     += -lbpf -lelf -lz -ljansson -lsystemd -lcap-ng -lseccomp -linih -lm -lpthread
 HARDEN     := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 LDHARDEN   := -pie -Wl,-z,relro,-z,now
 
@@ -22,7 +22,7 @@ ARCH       := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
 # The UAPI headers of a multiarch Debian live below the triplet, which clang -target bpf does not search.
 TRIPLET    := $(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Iinclude -Ibpf $(if $(TRIPLET),-idirafter /usr/include/$(TRIPLET)) \
-              -Wall -Wextra -Werror -Wno-missing-declarations -Wno-compare-distinct-pointer-types
+              -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-declarations -Wno-compare-distinct-pointer-types
 
 BPF_STEMS  := $(patsubst bpf/%.bpf.c,%,$(wildcard bpf/*.bpf.c))
 SKELS      := $(BPF_STEMS:%=$(BUILD)/gen/%.skel.h)

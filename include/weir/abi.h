@@ -91,6 +91,7 @@ enum weir_stat {
 	WEIR_STAT_OVERSIZE,     /* requests or responses larger than their slice allowance */
 	WEIR_STAT_NS,           /* self-timing: ns spent in ... */
 	WEIR_STAT_NS_RUNS,      /* ... this many sampled runs (1 in 64) */
+	WEIR_STAT_TAP_FULL,     /* metering in user space: pieces of segments that did not fit the ring; their bytes are in gaps */
 	WEIR_STAT_COUNT,
 };
 

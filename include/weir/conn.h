@@ -263,19 +263,12 @@ WEIR_INLINE void weir_request_begin(struct weir_conn *c, __u64 now)
 	q->bytes = 0;
 }
 
-WEIR_INLINE struct weir_request *weir_request_of(struct weir_conn *c, __u32 number)
-{
-	struct weir_request *q = &c->req[number & (WEIR_PIPELINE - 1)];
-
-	return q->number == number ? q : (struct weir_request *)0;
-}
-
 WEIR_INLINE void weir_request_head(struct weir_conn *c, struct weir_client *cl, __u64 now)
 {
-	struct weir_request *q = weir_request_of(c, c->pushed);
+	struct weir_request *q = &c->req[c->pushed & (WEIR_PIPELINE - 1)];
 	__u64 bit = 1ull << (c->pushed & 63);
 
-	if (q)
+	if (q->number == c->pushed)
 		q->head_us = q->last_us = weir_us(q->first_ns, now);
 	if (c->in.p.flags & WEIR_P_NO_BODY)
 		__sync_fetch_and_or(&c->head_bits, bit);
@@ -291,9 +284,9 @@ WEIR_INLINE void weir_request_head(struct weir_conn *c, struct weir_client *cl, 
 /* Bytes of a request passed, `now`: keeps its end time and size up to date. */
 WEIR_INLINE void weir_request_bytes(struct weir_conn *c, __u64 now)
 {
-	struct weir_request *q = weir_request_of(c, c->in.request);
+	struct weir_request *q = &c->req[c->in.request & (WEIR_PIPELINE - 1)];
 
-	if (!q)
+	if (q->number != c->in.request)
 		return;
 	q->bytes = c->in.off;
 	q->last_us = weir_us(q->first_ns, now);
@@ -415,12 +408,12 @@ WEIR_INLINE int weir_resync(const __u8 *b, __u32 n)
 
 		if (i + 2 > n || digits > 8)
 			return WEIR_RESYNC_NONE;
-		c = b[i & (WEIR_RESYNC_LOOK - 1)];
+		c = b[i];
 		if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')) {
 			digits++;
 			continue;
 		}
-		if (c != '\r' || !digits || b[(i + 1) & (WEIR_RESYNC_LOOK - 1)] != '\n')
+		if (c != '\r' || !digits || b[i + 1] != '\n')
 			return WEIR_RESYNC_NONE;
 		return b[0] == '\r' ? WEIR_RESYNC_CHUNK_END : WEIR_RESYNC_CHUNK;
 	}

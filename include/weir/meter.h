@@ -16,7 +16,7 @@
 
 #include "weir/abi.h"
 
-#define WEIR_STEP_MAX 256   /* bytes one step looks at: what fits a BPF stack beside the rest */
+#define WEIR_STEP_MAX 160   /* bytes one step looks at: what fits a BPF stack (512) beside the rest */
 #define WEIR_NUMBER_STEP 32 /* the same for numbers and chunk sizes */
 
 enum weir_mode {
@@ -69,7 +69,7 @@ struct weir_parse {
 	__u16 dfa;
 	__u8 mode, flags;
 	__u8 num_mode, num_kind, num_slot, num_digits;
-	__u8 line; /* chunk size: digits so far; trailer: characters of the line so far (at most 100) */
+	__u8 line; /* chunk size: digits so far; trailer: 1 if the line is not empty */
 	__u8 pad[3];
 };
 
@@ -209,70 +209,73 @@ WEIR_INLINE void weir_number_begin(struct weir_parse *p, __u8 kind, __u8 slot, _
 	p->num_mode = mode;
 }
 
+/*
+ * The loops over single bytes keep their state in *p, behind a compiler barrier: the verifier then sees one unknown state per
+ * byte, not every way that leads to it.
+ */
+#define WEIR_BARRIER() __asm__ __volatile__("" ::: "memory")
+
+/* One byte of a number. 0: it belongs to it, 1: the number ended before it, 2: there is none. */
+WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
+{
+	if (c == ' ' || c == '\t' || (p->mode != WEIR_HEAD && (c == '\r' || c == '\n')))
+		return p->num_mode >= WEIR_NUM_DIGITS;
+	if (p->num_mode == WEIR_NUM_COLON) {
+		p->num_mode = WEIR_NUM_START;
+		return c == ':' ? 0 : 2;
+	}
+	if (c >= '0' && c <= '9') {
+		if (p->num_mode == WEIR_NUM_REST)
+			return 0;
+		p->num_mode = WEIR_NUM_DIGITS;
+		p->num = p->num * 10 + (__u64)(c - '0');
+		if (p->num_digits < 100)
+			p->num_digits++;
+		return 0;
+	}
+	if (p->num_mode == WEIR_NUM_START) {
+		p->flags |= WEIR_P_NEGATIVE;
+		p->num_mode = WEIR_NUM_DIGITS;
+		return c == '-' ? 0 : 2;
+	}
+	if (c == '.' || (c | 0x20) == 'e' || (p->num_mode == WEIR_NUM_REST && (c == '+' || c == '-'))) {
+		p->flags |= WEIR_P_FRACTION;
+		p->num_mode = WEIR_NUM_REST;
+		return 0;
+	}
+	return 1;
+}
+
 /* Reads on in a number; stops before the first byte that is not part of it. */
 WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
 {
-	__u8 mode = p->num_mode, digits = p->num_digits, flags = p->flags;
-	__u8 line = p->mode == WEIR_HEAD; /* a line end ends the number */
-	__u64 num = p->num;
-	__u32 over = 0, used = 0;
+	__u8 in_head = p->mode == WEIR_HEAD;
+	__u32 over, used;
 
+	p->tmp = 0;
 	WEIR_NO_UNROLL
 	for (__u32 i = 0; i < WEIR_NUMBER_STEP; i++) {
-		__u8 c;
-
 		if (i >= n)
 			break;
-		c = buf[i];
-		if (c == ' ' || c == '\t' || (!line && (c == '\r' || c == '\n'))) {
-			if (mode >= WEIR_NUM_DIGITS) {
-				over = 1;
-				break;
-			}
-		} else if (mode == WEIR_NUM_COLON) {
-			if (c != ':') {
-				over = 2;
-				break;
-			}
-			mode = WEIR_NUM_START;
-		} else if (c >= '0' && c <= '9') {
-			if (mode != WEIR_NUM_REST) {
-				mode = WEIR_NUM_DIGITS;
-				num = num * 10 + (c - '0');
-				digits = (__u8)(digits + (digits < 100));
-			}
-		} else if (mode == WEIR_NUM_START) {
-			if (c != '-') {
-				over = 2;
-				break;
-			}
-			flags |= WEIR_P_NEGATIVE;
-			mode = WEIR_NUM_DIGITS;
-		} else if (c == '.' || c == 'e' || c == 'E' || (mode == WEIR_NUM_REST && (c == '+' || c == '-'))) {
-			flags |= WEIR_P_FRACTION;
-			mode = WEIR_NUM_REST;
-		} else {
-			over = 1;
+		WEIR_BARRIER();
+		over = weir_number_byte(p, buf[i]);
+		if (over) {
+			p->tmp |= over << 8;
 			break;
 		}
-		used = i + 1;
+		p->tmp++;
 	}
-	p->num_mode = mode;
-	p->num_digits = digits;
-	p->flags = flags;
-	p->num = num;
-	p->tmp = used | over << 8; /* through memory: the verifier need not follow each way out of the loop on its own */
-	__asm__ __volatile__("" ::: "memory");
-	used = *(volatile __u32 *)&p->tmp;
-	over = used >> 8;
-	used &= 0xff;
+	WEIR_BARRIER();
+	used = p->tmp & 0xff;
+	over = p->tmp >> 8;
 	if (over == 2) {
 		if (p->num_kind != WEIR_KIND_TOKENS) {
 			*ev |= WEIR_EV_BAD | WEIR_EV_BAD_FRAMING;
 			p->mode = WEIR_LOST;
 		}
+		p->flags &= (__u8)~WEIR_P_NEGATIVE;
 		p->num_mode = WEIR_NUM_NONE;
-		p->dfa = line ? a->root[dir == WEIR_REQUEST ? WEIR_ROOT_REQUEST_HEAD : WEIR_ROOT_RESPONSE_HEAD] : a->root[WEIR_ROOT_BODY];
+		p->dfa = in_head ? a->root[dir == WEIR_REQUEST ? WEIR_ROOT_REQUEST_HEAD : WEIR_ROOT_RESPONSE_HEAD] : a->root[WEIR_ROOT_BODY];
 	} else if (over == 1) {
 		weir_number_commit(p, r, a, dir, ev);
 	}
@@ -441,10 +444,10 @@ WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a
 	__u32 s = p->dfa, i;
 
 	WEIR_NO_UNROLL
-	for (i = 0; i < WEIR_STEP_MAX && WEIR_CAN_LOOP; i++) {
-		if (i >= n)
+	for (i = 0; WEIR_CAN_LOOP; i++) {
+		if (i >= n || i >= WEIR_STEP_MAX)
 			break;
-		s = a->next[(s & (WEIR_STATES - 1)) << 8 | buf[i & (WEIR_STEP_MAX - 1)]];
+		s = a->next[(s & (WEIR_STATES - 1)) << 8 | buf[i]];
 		if (WEIR_UNLIKELY(s & WEIR_HIT)) {
 			i++;
 			break;
@@ -452,95 +455,91 @@ WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a
 	}
 	p->dfa = s & (WEIR_STATES - 1);
 	p->tmp = i | (s & WEIR_HIT) << 1;
-	__asm__ __volatile__("" ::: "memory");
-	return *(volatile __u32 *)&p->tmp;
+	WEIR_BARRIER();
+	return p->tmp;
 }
 
 /* ---- chunked framing ------------------------------------------------------------------------------ */
+enum weir_line { WEIR_LINE_MORE, WEIR_LINE_DATA, WEIR_LINE_END, WEIR_LINE_BAD };
+
+/* One byte of chunked framing outside the data. */
+WEIR_INLINE __u32 weir_line_byte(struct weir_parse *p, __u8 c)
+{
+	__u8 d;
+
+	if (p->mode == WEIR_CHUNK_END) {
+		if (c == '\r')
+			return WEIR_LINE_MORE;
+		p->mode = WEIR_CHUNK_SIZE;
+		p->remain = 0;
+		p->line = 0;
+		return c == '\n' ? WEIR_LINE_MORE : WEIR_LINE_BAD;
+	}
+	if (p->mode == WEIR_TRAILER) {
+		if (c == '\n') {
+			if (!p->line)
+				return WEIR_LINE_END;
+			p->line = 0;
+		} else if (c != '\r') {
+			p->line = 1;
+		}
+		return WEIR_LINE_MORE;
+	}
+	if (c == '\n') {
+		if (!p->line)
+			return WEIR_LINE_BAD;
+		if (p->remain)
+			return WEIR_LINE_DATA;
+		p->mode = WEIR_TRAILER;
+		p->line = 0;
+		return WEIR_LINE_MORE;
+	}
+	if (p->mode == WEIR_CHUNK_EXT)
+		return WEIR_LINE_MORE;
+	d = (__u8)(c - '0');
+	if (d > 9) {
+		d = (__u8)((c | 0x20) - 'a' + 10);
+		if (d < 10)
+			d = 255;
+	}
+	if (d < 16) {
+		p->remain = p->remain << 4 | d;
+		p->line++;
+		return p->line > 15 ? WEIR_LINE_BAD : WEIR_LINE_MORE;
+	}
+	p->mode = WEIR_CHUNK_EXT;
+	return p->line && (c == '\r' || c == ';' || c == ' ' || c == '\t') ? WEIR_LINE_MORE : WEIR_LINE_BAD;
+}
+
 WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
 {
-	__u8 mode = p->mode, digits = p->line;
-	__u64 remain = p->remain;
-	__u32 used = 0, stop = 0;
+	__u32 used, stop;
 
+	p->tmp = 0;
 	WEIR_NO_UNROLL
 	for (__u32 i = 0; i < WEIR_NUMBER_STEP; i++) {
-		__u8 c, d;
-
 		if (i >= n)
 			break;
-		c = buf[i];
-		used = i + 1;
-		if (mode == WEIR_CHUNK_END) {
-			if (c == '\n') {
-				mode = WEIR_CHUNK_SIZE;
-				remain = 0;
-				digits = 0;
-			} else if (c != '\r') {
-				stop = 3;
-				break;
-			}
-			continue;
-		}
-		if (mode == WEIR_TRAILER) {
-			if (c == '\n') {
-				if (!digits) {
-					stop = 2;
-					break;
-				}
-				digits = 0;
-			} else if (c != '\r') {
-				digits = (__u8)(digits + (digits < 100));
-			}
-			continue;
-		}
-		d = c - '0';
-		if (d > 9) {
-			d = (c | 0x20) - 'a' + 10;
-			if (d < 10)
-				d = 255;
-		}
-		if (mode == WEIR_CHUNK_SIZE && d < 16) {
-			if (++digits > 15) {
-				stop = 3;
-				break;
-			}
-			remain = remain << 4 | d;
-		} else if (c == '\n') {
-			if (!digits) {
-				stop = 3;
-				break;
-			}
-			if (remain) {
-				stop = 1;
-				break;
-			}
-			mode = WEIR_TRAILER;
-			digits = 0;
-		} else if (mode == WEIR_CHUNK_SIZE) {
-			if (!digits || (c != '\r' && c != ';' && c != ' ' && c != '\t')) {
-				stop = 3;
-				break;
-			}
-			mode = WEIR_CHUNK_EXT;
+		WEIR_BARRIER();
+		stop = weir_line_byte(p, buf[i]);
+		p->tmp++;
+		if (stop) {
+			p->tmp |= stop << 8;
+			break;
 		}
 	}
-	p->mode = mode;
-	p->line = digits;
-	p->remain = remain;
-	p->tmp = used | stop << 8;
-	__asm__ __volatile__("" ::: "memory");
-	used = *(volatile __u32 *)&p->tmp;
-	stop = used >> 8;
-	if (stop == 1) {
+	WEIR_BARRIER();
+	used = p->tmp & 0xff;
+	stop = p->tmp >> 8;
+	if (stop == WEIR_LINE_DATA) {
 		p->mode = WEIR_CHUNK_DATA;
-	} else if (stop == 2) {
+	} else if (stop == WEIR_LINE_END) {
 		weir_message_end(p, r, a, dir, ev);
-	} else if (stop == 3) {
+	} else if (stop == WEIR_LINE_BAD) {
 		*ev |= WEIR_EV_BAD | WEIR_EV_BAD_FRAMING;
 		p->mode = WEIR_LOST;
 	}
-	return used & 0xff;
+	return used;
 }
 
 /* ---- one step ------------------------------------------------------------------------------------- */
