@@ -1,0 +1,423 @@
+/* dialect.c - shapes, and the paths that speak them. Order matters: the first row whose path matches counts. */
+#include "decode/dialect.h"
+
+#include <strings.h>
+
+#define PATH_MAX_MATCHED 1024 /* longer paths are no API's; bounds the matching */
+
+#define USER "user safety_identifier metadata.user_id"
+
+static const struct dialect_shape openai_chat = {
+	"openai.chat",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "max_completion_tokens max_tokens",
+	  [D_USER] = USER,
+	  [D_LOGPROBS] = "logprobs",
+	  [D_PROMPT] = "messages.*.content messages.*.content.*.text",
+	  [D_RESPONSE_MODEL] = "model",
+	  [D_FINISH] = "choices.*.finish_reason",
+	  [D_ID] = "id",
+	  [D_TEXT] = "choices.*.message.content choices.*.message.reasoning choices.*.message.reasoning_content" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape openai_completions = {
+	"openai.completions",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "max_tokens n_predict",
+	  [D_USER] = USER,
+	  [D_LOGPROBS] = "logprobs",
+	  [D_PROMPT] = "prompt prompt.*",
+	  [D_RESPONSE_MODEL] = "model",
+	  [D_FINISH] = "choices.*.finish_reason stop_type",
+	  [D_ID] = "id",
+	  [D_TEXT] = "choices.*.text content" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape openai_responses = {
+	"openai.responses",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "max_output_tokens",
+	  [D_USER] = USER,
+	  [D_LOGPROBS] = "top_logprobs",
+	  [D_PROMPT] = "input instructions input.*.content input.*.content.*.text",
+	  [D_RESPONSE_MODEL] = "response.model model",
+	  [D_FINISH] = "response.incomplete_details.reason incomplete_details.reason response.status status",
+	  [D_ID] = "response.id id",
+	  [D_TEXT] = "output.*.content.*.text" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape openai_embeddings = {
+	"openai.embeddings",
+	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "input input.*", [D_RESPONSE_MODEL] = "model", [D_ID] = "id" },
+	STREAM_NEVER,
+};
+static const struct dialect_shape anthropic_messages = {
+	"anthropic.messages",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "max_tokens",
+	  [D_USER] = "metadata.user_id user",
+	  [D_PROMPT] = "system system.*.text messages.*.content messages.*.content.*.text",
+	  [D_RESPONSE_MODEL] = "model message.model",
+	  [D_FINISH] = "delta.stop_reason stop_reason",
+	  [D_ID] = "id message.id",
+	  [D_TEXT] = "content.*.text content.*.thinking" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape llama_native = {
+	"llama.native",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "n_predict max_tokens",
+	  [D_USER] = USER,
+	  [D_LOGPROBS] = "n_probs",
+	  [D_PROMPT] = "prompt prompt.* input_prefix input_suffix",
+	  [D_RESPONSE_MODEL] = "model",
+	  [D_FINISH] = "stop_type",
+	  [D_TEXT] = "content" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape ollama_generate = {
+	"ollama.generate",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "options.num_predict",
+	  [D_LOGPROBS] = "logprobs",
+	  [D_PROMPT] = "prompt system",
+	  [D_RESPONSE_MODEL] = "model",
+	  [D_FINISH] = "done_reason",
+	  [D_TEXT] = "response thinking" },
+	STREAM_DEFAULT,
+};
+static const struct dialect_shape ollama_chat = {
+	"ollama.chat",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "options.num_predict",
+	  [D_LOGPROBS] = "logprobs",
+	  [D_PROMPT] = "messages.*.content",
+	  [D_RESPONSE_MODEL] = "model",
+	  [D_FINISH] = "done_reason",
+	  [D_TEXT] = "message.content message.thinking" },
+	STREAM_DEFAULT,
+};
+static const struct dialect_shape ollama_embed = {
+	"ollama.embed",
+	{ [D_MODEL] = "model", [D_PROMPT] = "input input.* prompt", [D_RESPONSE_MODEL] = "model" },
+	STREAM_NEVER,
+};
+/* TGI, SGLang and LMDeploy share this path, not the words. */
+static const struct dialect_shape generate = {
+	"generate",
+	{ [D_MODEL] = "model",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "parameters.max_new_tokens sampling_params.max_new_tokens max_tokens",
+	  [D_USER] = USER,
+	  [D_LOGPROBS] = "return_logprob",
+	  [D_PROMPT] = "inputs text text.* prompt",
+	  [D_FINISH] = "details.finish_reason meta_info.finish_reason.type *.details.finish_reason *.meta_info.finish_reason.type",
+	  [D_ID] = "meta_info.id",
+	  [D_TEXT] = "generated_text *.generated_text text *.text" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape triton_generate = {
+	"triton.generate",
+	{ [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "parameters.max_tokens max_tokens",
+	  [D_PROMPT] = "text_input",
+	  [D_RESPONSE_MODEL] = "model_name",
+	  [D_ID] = "id",
+	  [D_TEXT] = "text_output" },
+	STREAM_FIELD,
+};
+static const struct dialect_shape gemini = {
+	"gemini",
+	{ [D_MAX_TOKENS] = "generationConfig.maxOutputTokens",
+	  [D_LOGPROBS] = "generationConfig.responseLogprobs",
+	  [D_PROMPT] = "contents.*.parts.*.text systemInstruction.parts.*.text",
+	  [D_RESPONSE_MODEL] = "modelVersion *.modelVersion",
+	  [D_FINISH] = "candidates.*.finishReason *.candidates.*.finishReason",
+	  [D_ID] = "responseId",
+	  [D_TEXT] = "candidates.*.content.parts.*.text" },
+	STREAM_NEVER,
+};
+static const struct dialect_shape rank = {
+	"embed",
+	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "inputs inputs.* input input.* text query documents.* texts.*", [D_RESPONSE_MODEL] = "model" },
+	STREAM_NEVER,
+};
+
+#define INFERENCE(path, shape, by) { path, NULL, KIND_INFERENCE, shape, STREAM_FIELD, by }
+#define EMBEDDING(path, shape, by) { path, NULL, KIND_EMBEDDING, shape, STREAM_NEVER, by }
+#define CONTROL(path, by) { path, NULL, KIND_CONTROL, NULL, STREAM_NEVER, by }
+
+static const struct dialect rows[] = {
+	/* counted, not computed: before the rows whose paths they extend */
+	CONTROL("/chat/completions/input_tokens", "llama.cpp"),
+	CONTROL("/input_tokens", "OpenAI, llama.cpp"),
+	CONTROL("/messages/count_tokens", "Anthropic, vLLM, llama.cpp, LMDeploy"),
+	CONTROL("/count_tokens", "Anthropic"),
+	CONTROL("/models/{model}:countTokens", "Gemini"),
+	CONTROL(":countTokens", "Gemini"),
+	CONTROL("/health_generate", "SGLang, TensorRT-LLM: burns tokens"),
+
+	INFERENCE("/deployments/{model}/chat/completions", &openai_chat, "Azure OpenAI"),
+	INFERENCE("/deployments/{model}/completions", &openai_completions, "Azure OpenAI"),
+	EMBEDDING("/deployments/{model}/embeddings", &openai_embeddings, "Azure OpenAI"),
+	INFERENCE("/engines/{model}/chat/completions", &openai_chat, "LocalAI, LiteLLM"),
+	INFERENCE("/engines/{model}/completions", &openai_completions, "LocalAI, LiteLLM"),
+	EMBEDDING("/engines/{model}/embeddings", &openai_embeddings, "LocalAI"),
+
+	INFERENCE("/chat/completions", &openai_chat, "OpenAI, vLLM, SGLang, TGI, TensorRT-LLM, LMDeploy, LocalAI, llama.cpp, Ollama, LiteLLM, mistral.rs"),
+	INFERENCE("/completions", &openai_completions, "OpenAI and the same servers; llama.cpp's native shape without /v1"),
+	INFERENCE("/responses", &openai_responses, "OpenAI, vLLM, SGLang, TensorRT-LLM, LMDeploy, LocalAI, llama.cpp, Ollama, mistral.rs"),
+	INFERENCE("/messages", &anthropic_messages, "Anthropic, vLLM, LMDeploy, LocalAI, llama.cpp, Ollama, mistral.rs"),
+	INFERENCE("/completion", &llama_native, "llama.cpp; Ollama's inner hop"),
+	INFERENCE("/infill", &llama_native, "llama.cpp"),
+	INFERENCE("/api/generate", &ollama_generate, "Ollama, LocalAI, SGLang"),
+	INFERENCE("/api/chat", &ollama_chat, "Ollama, LocalAI, SGLang"),
+	INFERENCE("/models/{model}/versions/*/generate", &triton_generate, "Triton"),
+	INFERENCE("/models/{model}/generate", &triton_generate, "Triton"),
+	{ "/models/{model}/versions/*/generate_stream", NULL, KIND_INFERENCE, &triton_generate, STREAM_ALWAYS, "Triton" },
+	{ "/models/{model}/generate_stream", NULL, KIND_INFERENCE, &triton_generate, STREAM_ALWAYS, "Triton" },
+	{ "/models/{model}/versions/*/infer", NULL, KIND_INFERENCE, &triton_generate, STREAM_NEVER, "Triton" },
+	{ "/models/{model}/infer", NULL, KIND_INFERENCE, &triton_generate, STREAM_NEVER, "Triton" },
+	{ "/infer", NULL, KIND_INFERENCE, &triton_generate, STREAM_NEVER, "Triton" },
+	{ "/infer_stream", NULL, KIND_INFERENCE, &triton_generate, STREAM_ALWAYS, "Triton" },
+	INFERENCE("/vertex_generate", &generate, "SGLang"),
+	INFERENCE("/generate", &generate, "TGI, SGLang, LMDeploy"),
+	{ "/generate_stream", NULL, KIND_INFERENCE, &generate, STREAM_ALWAYS, "TGI" },
+	INFERENCE("/invocations", &openai_chat, "vLLM, SGLang, TGI on SageMaker"),
+	{ "/models/{model}:generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
+	{ "/models/{model}:streamGenerateContent", NULL, KIND_INFERENCE, &gemini, STREAM_ALWAYS, "Gemini" },
+	{ ":generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
+	{ ":streamGenerateContent", NULL, KIND_INFERENCE, &gemini, STREAM_ALWAYS, "Gemini" },
+	INFERENCE("/realtime", NULL, "vLLM, OpenAI: a websocket"),
+	INFERENCE("/audio/transcriptions", NULL, "OpenAI, vLLM, llama.cpp"),
+	INFERENCE("/audio/translations", NULL, "OpenAI, vLLM"),
+
+	EMBEDDING("/api/embeddings", &ollama_embed, "Ollama"),
+	EMBEDDING("/api/embed", &ollama_embed, "Ollama"),
+	EMBEDDING("/embeddings", &openai_embeddings, "OpenAI, vLLM, SGLang, llama.cpp, LocalAI, TEI"),
+	EMBEDDING("/embedding", &rank, "llama.cpp"),
+	EMBEDDING("/embed", &rank, "TEI"),
+	EMBEDDING("/embed_all", &rank, "TEI"),
+	EMBEDDING("/embed_sparse", &rank, "TEI"),
+	EMBEDDING("/encode", &rank, "SGLang, LMDeploy"),
+	EMBEDDING("/rerank", &rank, "TEI, vLLM, SGLang, llama.cpp"),
+	EMBEDDING("/reranking", &rank, "llama.cpp"),
+	EMBEDDING("/similarity", &rank, "TEI"),
+	EMBEDDING("/score", &rank, "vLLM, SGLang"),
+	EMBEDDING("/classify", &rank, "SGLang"),
+	EMBEDDING("/pooling", &rank, "vLLM, LMDeploy"),
+	EMBEDDING("/predict", &rank, "TEI"),
+
+	CONTROL("/health", "all"),
+	CONTROL("/healthz", "proxies"),
+	CONTROL("/livez", "proxies"),
+	CONTROL("/readyz", "proxies"),
+	CONTROL("/live", "Triton"),
+	CONTROL("/ready", "Triton"),
+	CONTROL("/ping", "vLLM, SageMaker"),
+	CONTROL("/metrics", "all"),
+	CONTROL("/models", "OpenAI and all who speak it"),
+	CONTROL("/props", "llama.cpp"),
+	CONTROL("/slots", "llama.cpp"),
+	CONTROL("/version", "vLLM, Ollama"),
+	CONTROL("/info", "TGI, TEI"),
+	CONTROL("/get_model_info", "SGLang"),
+	CONTROL("/get_server_info", "SGLang"),
+	CONTROL("/server_info", "SGLang, vLLM"),
+	CONTROL("/tokenize", "vLLM, TGI, TEI, llama.cpp"),
+	CONTROL("/detokenize", "vLLM, llama.cpp"),
+	CONTROL("/chat_tokenize", "TGI"),
+	CONTROL("/apply-template", "llama.cpp"),
+	CONTROL("/api/tags", "Ollama"),
+	CONTROL("/api/ps", "Ollama"),
+	CONTROL("/api/show", "Ollama"),
+	CONTROL("/lora-adapters", "llama.cpp"),
+};
+
+/* TGI's oldest route. Not a row above: without the method a bare / says nothing, every scanner asks for it. */
+static const struct dialect tgi_root = { "/", "POST", KIND_INFERENCE, &generate, STREAM_FIELD, "TGI" };
+
+const struct dialect *dialect_rows(size_t *ret_n)
+{
+	*ret_n = ARRAY_SIZE(rows);
+	return rows;
+}
+
+/* Does the pattern match all of path? Wildcards take one byte or more, no '/'. Patterns have at most two. */
+static bool matches(const char *pattern, struct span path, struct span *model)
+{
+	while (*pattern) {
+		bool named = !strncmp(pattern, "{model}", 7);
+
+		if (named || *pattern == '*') {
+			const char *rest = pattern + (named ? 7 : 1);
+
+			for (size_t n = 1; n <= path.n && path.p[n - 1] != '/'; n++) {
+				if (!matches(rest, (struct span){ path.p + n, path.n - n }, model))
+					continue;
+				if (named)
+					*model = (struct span){ path.p, n };
+				return true;
+			}
+			return false;
+		}
+		if (!path.n || strncasecmp(pattern, path.p, 1))
+			return false;
+		pattern++;
+		path.p++;
+		path.n--;
+	}
+	return !path.n;
+}
+
+static bool row_matches(const struct dialect *d, struct span path, struct span *model)
+{
+	/* No wildcard: compare the end, whatever a gateway put before it. */
+	size_t len = strlen(d->path);
+
+	if (!strpbrk(d->path, "{*"))
+		return path.n >= len && !strncasecmp(path.p + path.n - len, d->path, len);
+	for (size_t i = 0; i < path.n; i++)
+		if (path.p[i] == *d->path && matches(d->path, (struct span){ path.p + i, path.n - i }, model))
+			return true;
+	return false;
+}
+
+const struct dialect *dialect_find(struct span method, struct span path, struct span *ret_model)
+{
+	struct span model = { 0 };
+	const char *cut = path.n ? memchr(path.p, '?', path.n) : NULL;
+
+	if (ret_model)
+		*ret_model = model;
+	if (cut)
+		path.n = (size_t)(cut - path.p);
+	if (path.n > PATH_MAX_MATCHED)
+		return NULL;
+	if (path.n == 1 && *path.p == '/' && span_eq(method, SPAN("POST")))
+		return &tgi_root;
+	if (path.n > 1 && path.p[path.n - 1] == '/')
+		path.n--;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (!row_matches(&rows[i], path, &model))
+			continue;
+		if (ret_model)
+			*ret_model = model;
+		return &rows[i];
+	}
+	return NULL;
+}
+
+enum record_kind dialect_kind_of_path(struct span path)
+{
+	const struct dialect *d;
+
+	if (!path.n)
+		return KIND_INFERENCE;
+	d = dialect_find((struct span){ 0 }, path, NULL);
+	return d ? d->kind : KIND_OTHER;
+}
+
+bool dialect_streams(const struct dialect *d, int field)
+{
+	enum dialect_stream how = d->stream != STREAM_FIELD || !d->shape ? d->stream : d->shape->stream;
+
+	switch (how) {
+	case STREAM_ALWAYS:
+		return true;
+	case STREAM_NEVER:
+		return false;
+	case STREAM_DEFAULT:
+		return field != 0;
+	default:
+		return field > 0;
+	}
+}
+
+size_t dialect_paths(const struct dialect_shape *s, enum dialect_field f, const char *ret[DIALECT_ALTERNATIVES_MAX])
+{
+	const char *p = s->where[f];
+	size_t n = 0;
+
+	while (p && n < DIALECT_ALTERNATIVES_MAX) {
+		ret[n++] = p;
+		p = strchr(p, ' ');
+		p = p ? p + 1 : NULL;
+	}
+	return n;
+}
+
+/* ---- docs/dialects.md ----------------------------------------------------------------------------- */
+static const char *const field_names[D_FIELD_COUNT] = {
+	[D_MODEL] = "model",
+	[D_STREAM] = "stream",
+	[D_MAX_TOKENS] = "most tokens",
+	[D_USER] = "user",
+	[D_LOGPROBS] = "logprobs",
+	[D_PROMPT] = "prompt (its length only)",
+	[D_RESPONSE_MODEL] = "model answered",
+	[D_FINISH] = "finish reason",
+	[D_ID] = "id",
+	[D_TEXT] = "text (its length only)",
+};
+
+static void write_row(struct str *out, const struct dialect *d)
+{
+	static const char *const streams[] = { [STREAM_FIELD] = "as asked", [STREAM_DEFAULT] = "unless denied", [STREAM_ALWAYS] = "always", [STREAM_NEVER] = "never" };
+	enum dialect_stream how = d->stream == STREAM_FIELD && d->shape ? d->shape->stream : d->stream;
+
+	str_addf(out, "| `%s%s%s` | %s | %s | %s | %s |\n", d->method ? d->method : "", d->method ? " " : "", d->path, record_kind_name(d->kind),
+		 d->shape ? d->shape->name : "", d->kind == KIND_CONTROL ? "" : streams[how], d->spoken_by);
+}
+
+void dialect_write_docs(struct str *out)
+{
+	const struct dialect_shape *seen[ARRAY_SIZE(rows)];
+	size_t n = 0;
+
+	str_adds(out, "# Dialects\n\n"
+		      "Written from the table in `src/decode/dialect.c`; `tests/unit/test_dialect.c` fails where the two differ.\n\n"
+		      "## Paths\n\n"
+		      "The first row counts whose path is the end of the request's path, so that a gateway's prefix does no harm.\n"
+		      "`{model}` is the model's name in the path, `*` one segment. What matches no row is of kind `other`.\n\n"
+		      "| path | kind | shape | streams | spoken by |\n|---|---|---|---|---|\n");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		write_row(out, &rows[i]);
+	write_row(out, &tgi_root);
+	str_adds(out, "\n## Shapes\n\n"
+		      "Where the fields lie in the request and in the answer, or in each event of a stream. Of several places the first\n"
+		      "that is there counts; `*` is any element of an array.\n");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct dialect_shape *s = rows[i].shape;
+		size_t k;
+
+		for (k = 0; s && k < n && seen[k] != s; k++)
+			;
+		if (!s || k < n)
+			continue;
+		seen[n++] = s;
+		str_addf(out, "\n### %s\n\n| what | where |\n|---|---|\n", s->name);
+		for (int f = 0; f < D_FIELD_COUNT; f++) {
+			const char *paths[DIALECT_ALTERNATIVES_MAX];
+			size_t count = dialect_paths(s, f, paths);
+
+			if (!count)
+				continue;
+			str_addf(out, "| %s |", field_names[f]);
+			for (size_t j = 0; j < count; j++)
+				str_addf(out, "%s `%.*s`", j ? "," : "", (int)strcspn(paths[j], " "), paths[j]);
+			str_adds(out, " |\n");
+		}
+	}
+	str_adds(out, "\n## Token counts\n\n"
+		      "They are found by name in every JSON, SSE or NDJSON body, and in the heads of TGI and TEI, in the kernel; the names and\n"
+		      "what each means are in `src/decode/patterns.h`. The last value of a response counts. Where a body is a batch of several\n"
+		      "answers, each with counts of its own (llama.cpp's and SGLang's native arrays), only the last one's are seen.\n");
+}
