@@ -96,8 +96,8 @@ struct {
 } weir_ring SEC(".maps");
 
 /* Templates for map entries: too large for the stack. */
-const struct weir_client zero_client = {};
-const struct weir_conn zero_conn = {};
+static const struct weir_client zero_client = {};
+static const struct weir_conn zero_conn = {};
 
 #ifndef WEIR_SOFT
 static __always_inline const struct weir_automaton *automaton(void)
