@@ -1,19 +1,44 @@
 #include "sink/line_out.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
+/*
+ * O_NONBLOCK belongs to the open file, which standard output shares with the shell and its other children, so it is not ours to
+ * set. Opening the pipe or terminal once more gives us an open file of our own. (poll() before each write is not enough: a
+ * terminal that polls writable may have room for one byte.)
+ */
+static int reopen_nonblocking(int fd)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 void line_out_init(struct line_out *o, int fd, enum sink_pace pace)
 {
-	*o = (struct line_out){ .fd = fd, .pace = pace, .pending.ceiling = LINE_OUT_PENDING_MAX };
+	struct stat st;
+
+	*o = (struct line_out){ .fd = fd, .own_fd = -EBADF, .pace = pace, .pending.ceiling = LINE_OUT_PENDING_MAX };
+	if (fstat(fd, &st) < 0)
+		return; /* the first write will say it */
+	o->file = S_ISREG(st.st_mode);
+	o->socket = S_ISSOCK(st.st_mode);
+	if (pace == SINK_DROP && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		o->own_fd = reopen_nonblocking(fd);
 }
 
 void line_out_done(struct line_out *o)
 {
 	str_done(&o->pending);
+	closep(&o->own_fd);
+	o->own_fd = -EBADF;
 	o->waiting = 0;
 	o->sent = 0;
 }
@@ -22,18 +47,20 @@ void line_out_done(struct line_out *o)
  * write(2) without SIGPIPE. The disposition of the process is not ours to change, so the signal is blocked for the time of the
  * call and taken off the queue if it was raised by it.
  */
-static ssize_t write_quietly(int fd, const char *p, size_t n)
+static ssize_t write_quietly(const struct line_out *o, const char *p, size_t n)
 {
 	const struct timespec now = { 0 };
 	sigset_t pipe_set, old, waiting;
 	ssize_t r;
 	int error;
 
+	if (o->socket)
+		return send(o->fd, p, n, MSG_NOSIGNAL | (o->pace == SINK_DROP ? MSG_DONTWAIT : 0));
 	sigemptyset(&pipe_set);
 	sigaddset(&pipe_set, SIGPIPE);
 	sigpending(&waiting);
 	pthread_sigmask(SIG_BLOCK, &pipe_set, &old);
-	r = write(fd, p, n);
+	r = write(o->own_fd >= 0 ? o->own_fd : o->fd, p, n);
 	error = errno;
 	if (r < 0 && error == EPIPE && !sigismember(&waiting, SIGPIPE))
 		while (sigtimedwait(&pipe_set, NULL, &now) < 0 && errno == EINTR)
@@ -43,25 +70,21 @@ static ssize_t write_quietly(int fd, const char *p, size_t n)
 	return r;
 }
 
-/*
- * How much may be written now without blocking: also for a descriptor in blocking mode, since O_NONBLOCK on standard output
- * would change the shell's terminal too. Files always take all; a pipe or terminal that polls writable takes PIPE_BUF.
- */
-static size_t line_out_room(struct line_out *o, size_t n)
+/* How many bytes may be offered to one write now. */
+static size_t line_out_room(const struct line_out *o, size_t n)
 {
 	struct pollfd pfd = { .fd = o->fd, .events = POLLOUT };
-	struct stat st;
 	int r;
 
-	if (fstat(o->fd, &st) == 0 && S_ISREG(st.st_mode))
+	if (o->file || (o->pace == SINK_DROP && (o->own_fd >= 0 || o->socket)))
 		return n;
 	do {
 		r = poll(&pfd, 1, o->pace == SINK_WAIT ? -1 : 0);
 	} while (r < 0 && errno == EINTR);
-	if (r == 0)
-		return 0;
-	/* A reader that waits may as well be written to in one go; the call blocks until it has all. */
-	return o->pace == SINK_WAIT ? n : MIN(n, (size_t)PIPE_BUF);
+	if (o->pace == SINK_WAIT)
+		return n;
+	/* Could not be opened again (no /proc): a pipe that polls writable takes this much at once. */
+	return r ? MIN(n, (size_t)PIPE_BUF) : 0;
 }
 
 /* Bytes written: less than n only where the descriptor is full. */
@@ -75,7 +98,7 @@ static ssize_t line_out_push(struct line_out *o, const char *p, size_t n)
 
 		if (!room)
 			break;
-		r = write_quietly(o->fd, p + done, room);
+		r = write_quietly(o, p + done, room);
 		if (r >= 0)
 			done += (size_t)r;
 		else if (errno == EAGAIN && o->pace == SINK_DROP)

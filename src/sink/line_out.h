@@ -14,6 +14,8 @@
 
 struct line_out {
 	int fd;
+	int own_fd; /* our own non-blocking opening of the same pipe or terminal; negative: none */
+	bool file, socket;
 	enum sink_pace pace;
 	struct str pending;
 	size_t sent;	       /* bytes of `pending` that are out */
