@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "capture/capture_internal.h"
 #include "capture/cgroup.h"
+#include "capture/probe.h"
 #include "weir/conn.h"
 
 #include <bpf/bpf.h>
@@ -22,19 +23,27 @@
 #include "meter.skel.h"
 #define HAVE_METER 1
 #endif
+#if __has_include("tap.skel.h")
+#include "tap.skel.h"
+#define HAVE_TAP 1
+#endif
 
 /* The same program for newer and older kernels, the fastest first. Which one the kernel takes is found by trying. */
 static const struct variant {
 	const char *name;
 	const void *(*bytes)(size_t *ret_size);
+	bool soft; /* segments come up, the meter runs in user space */
 } variants[] = {
 #ifdef HAVE_METER_FAST
-	{ "may_goto", meter_fast_bpf__elf_bytes },
+	{ "may_goto", meter_fast_bpf__elf_bytes, false },
 #endif
 #ifdef HAVE_METER
-	{ "bpf_loop", meter_bpf__elf_bytes },
+	{ "bpf_loop", meter_bpf__elf_bytes, false },
 #endif
-	{ NULL, NULL },
+#ifdef HAVE_TAP
+	{ "tap", tap_bpf__elf_bytes, true },
+#endif
+	{ NULL, NULL, false },
 };
 
 static const char *const program_name[2] = { [WEIR_REQUEST] = "on_ingress", [WEIR_RESPONSE] = "on_egress" };
@@ -114,23 +123,26 @@ static uint32_t ring_size(uint32_t asked)
 	return n;
 }
 
-static int object_configure(struct bpf_object *obj, const struct capture_opts *o, uint32_t ring_bytes)
+static int object_configure(struct bpf_object *obj, const struct variant *v, const struct capture_opts *o, uint32_t ring_bytes)
 {
 	uint32_t prefix = o->v6_prefix ? o->v6_prefix : 64;
 	uint32_t clients = o->max_clients ? o->max_clients : CAPTURE_CLIENTS_DEFAULT;
 	uint32_t conns = o->max_conns ? o->max_conns : CAPTURE_CONNS_DEFAULT;
+	uint64_t ring = ring_bytes;
 	bool blind = o->prompt_blind;
 	const struct {
 		const char *map;
 		uint32_t entries;
-	} sizes[] = { { "weir_clients", clients }, { "weir_conns", conns }, { "weir_ring", ring_bytes } };
+	} sizes[] = { { "weir_clients", clients }, { "weir_conns", v->soft ? 1 : conns }, { "weir_ring", ring_bytes } };
 	int r;
 
-	if ((r = set(obj, ".rodata", "cfg_cgroup_id", &o->cgroup_id, sizeof(o->cgroup_id))) < 0 ||
-	    (r = set(obj, ".rodata", "cfg_prompt_blind", &blind, sizeof(blind))) < 0 ||
+	if ((r = set(obj, ".rodata", "cfg_cgroup_id", &o->cgroup_id, sizeof(o->cgroup_id))) < 0)
+		return r;
+	if (!v->soft &&
+	    ((r = set(obj, ".rodata", "cfg_prompt_blind", &blind, sizeof(blind))) < 0 ||
 	    (r = set(obj, ".rodata", "cfg_v6_prefix", &prefix, sizeof(prefix))) < 0 ||
-	    (r = set(obj, ".rodata", "cfg_ring_bytes", &ring_bytes, sizeof(ring_bytes))) < 0 ||
-	    (r = set(obj, ".rodata.automaton", "weir_automaton", o->automaton, sizeof(*o->automaton))) < 0)
+	    (r = set(obj, ".rodata", "cfg_ring_bytes", &ring, sizeof(ring))) < 0 ||
+	    (r = set(obj, ".rodata.automaton", "weir_automaton", o->automaton, sizeof(*o->automaton))) < 0))
 		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(obj, sizes[i].map);
@@ -156,7 +168,7 @@ static int variant_load(const struct variant *v, const struct capture_opts *o, u
 	obj = bpf_object__open_mem(bytes, size, &open_opts);
 	if (!obj)
 		return -errno;
-	r = object_configure(obj, o, ring_bytes);
+	r = object_configure(obj, v, o, ring_bytes);
 	if (r == 0)
 		r = bpf_object__load(obj);
 	if (r < 0) {
@@ -225,16 +237,17 @@ static int control_map(struct capture *c, struct bpf_object *obj)
 
 static int object_keep(struct capture *c, struct bpf_object *obj)
 {
+	const uint32_t *abi = variable(obj, ".rodata", "cfg_abi", sizeof(*abi));
 	struct bpf_map *map, *conns, *clients;
 	int r;
 
 	if ((r = map_keep(obj, "weir_conns", &c->conns_fd)) < 0 || (r = map_keep(obj, "weir_clients", &c->clients_fd)) < 0 ||
-	    (r = map_keep(obj, "weir_stats", &c->stats_fd)) < 0 || (r = map_keep(obj, "weir_local_addrs", &c->addrs_fd)) < 0 ||
+	    (r = map_keep(obj, "weir_others", &c->others_fd)) < 0 || (r = map_keep(obj, "weir_stats", &c->stats_fd)) < 0 || (r = map_keep(obj, "weir_local_addrs", &c->addrs_fd)) < 0 ||
 	    (r = map_keep(obj, "weir_ring", &c->ring_fd)) < 0 || (r = control_map(c, obj)) < 0)
 		return r;
 	conns = bpf_object__find_map_by_name(obj, "weir_conns");
 	clients = bpf_object__find_map_by_name(obj, "weir_clients");
-	if (bpf_map__key_size(clients) != sizeof(struct weir_client_key) || bpf_map__value_size(clients) != sizeof(struct weir_client) ||
+	if (!abi || *abi != WEIR_ABI || bpf_map__key_size(clients) != sizeof(struct weir_client_key) || bpf_map__value_size(clients) != sizeof(struct weir_client) ||
 	    bpf_map__key_size(conns) != sizeof(struct weir_conn_key) || bpf_map__value_size(conns) != sizeof(struct weir_conn))
 		return -EINVAL; /* built from another abi.h */
 	bpf_object__for_each_map(map, obj)
@@ -282,13 +295,33 @@ static int attach(struct capture *c, const char *mount)
 	return 0;
 }
 
+/* The kernel took only the tap: the meter runs here, on the maps of the tap. */
+static int soft_start(struct capture *c, const struct capture_opts *o)
+{
+	const struct soft_opts opts = {
+		.automaton = o->automaton,
+		.control = c->control,
+		.v6_prefix = o->v6_prefix,
+		.max_conns = o->max_conns ? o->max_conns : CAPTURE_CONNS_DEFAULT,
+		.prompt_blind = o->prompt_blind,
+		.event = o->event,
+		.ctx = o->ctx,
+	};
+
+	c->soft_maps = (struct soft_maps){ .clients_fd = c->clients_fd, .others_fd = c->others_fd, .stats_fd = c->stats_fd, .addrs_fd = c->addrs_fd };
+	return soft_maps_open(&c->soft_maps, &opts, &c->soft);
+}
+
 /* ---- the ring -------------------------------------------------------------------------------------- */
 static int on_sample(void *ctx, void *data, size_t n)
 {
 	struct capture *c = ctx;
 
 	c->drained += n + 8; /* with the ring's own header */
-	c->event(c->ctx, data, n);
+	if (c->soft)
+		soft_segment(c->soft, data, n);
+	else
+		c->event(c->ctx, data, n);
 	/* A flood refills the ring as fast as it is read: come back later, there is more to do than this. */
 	return c->drained >= 2 * (size_t)c->ring_bytes ? -EAGAIN : 0;
 }
@@ -299,10 +332,22 @@ ssize_t capture_drain(struct capture *c)
 
 	c->drained = 0;
 	r = ring_buffer__consume(c->ring);
+	if (c->soft)
+		soft_flush(c->soft);
 	__atomic_add_fetch(&c->control->ring_epoch, 1, __ATOMIC_RELAXED);
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	return (ssize_t)c->drained;
+}
+
+int capture_fd(const struct capture *c)
+{
+	return ring_buffer__epoll_fd(c->ring);
+}
+
+bool capture_works_unprivileged(const struct capture *c)
+{
+	return probe_unprivileged(c->stats_fd);
 }
 
 uint32_t capture_ring_bytes(const struct capture *c)
@@ -319,11 +364,12 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 	const char *unused;
 	const char **where = ret_where ? ret_where : &unused;
 	int r, last = -EOPNOTSUPP;
+	bool soft = false;
 
 	*where = "allocating memory";
 	if (!c)
 		return -ENOMEM;
-	c->conns_fd = c->clients_fd = c->stats_fd = c->addrs_fd = c->bss_fd = c->ring_fd = -1;
+	c->conns_fd = c->clients_fd = c->others_fd = c->stats_fd = c->addrs_fd = c->ring_fd = -1;
 	for (int i = 0; i < 2; i++)
 		c->prog_fd[i] = c->link_fd[i] = c->idle_fd[i] = -1;
 	c->event = o->event;
@@ -342,11 +388,15 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 	}
 	*where = "loading the meter";
 	for (const struct variant *v = variants; v->name && !obj; v++) {
+		if (o->variant && strcmp(o->variant, v->name) != 0)
+			continue;
+		if (v->soft)
+			c->ring_bytes = MAX(c->ring_bytes, WEIR_TAP_RING_BYTES);
 		last = variant_load(v, o, c->ring_bytes, &obj);
 		if (last < 0)
 			log_debug("variant %s: %s", v->name, strerror(-last));
 		else
-			c->variant = v->name;
+			c->variant = v->name, soft = v->soft;
 	}
 	if (!obj) {
 		free(mount.path);
@@ -360,6 +410,8 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 		c->ring = ring_buffer__new(c->ring_fd, on_sample, c, NULL);
 		r = c->ring ? 0 : -errno;
 	}
+	if (r == 0 && soft)
+		r = soft_start(c, o);
 	if (r == 0) {
 		*where = "attaching to the root cgroup";
 		r = attach(c, o->cgroup_mount ? o->cgroup_mount : mount.path);
@@ -386,11 +438,13 @@ struct capture *capture_free(struct capture *c)
 		munmap(c->bss, c->bss_size);
 	closep(&c->conns_fd);
 	closep(&c->clients_fd);
+	closep(&c->others_fd);
 	closep(&c->stats_fd);
 	closep(&c->addrs_fd);
 	closep(&c->ring_fd);
 	free(c->aged);
 	losses_free(c->losses);
+	soft_free(c->soft);
 	free(c);
 	return NULL;
 }
@@ -399,6 +453,11 @@ struct capture *capture_free(struct capture *c)
 const char *capture_variant(const struct capture *c)
 {
 	return c->variant;
+}
+
+bool capture_inexact(const struct capture *c)
+{
+	return c->soft != NULL;
 }
 
 uint64_t capture_kernel_bytes(const struct capture *c)
@@ -454,4 +513,47 @@ int capture_stats(const struct capture *c, uint64_t ret[WEIR_STAT_COUNT])
 		ret[i] = v;
 	}
 	return 0;
+}
+
+const char *capture_stat_name(enum weir_stat s, bool *ret_loss)
+{
+	static const struct {
+		const char *name;
+		bool loss;
+	} stats[WEIR_STAT_COUNT] = {
+		[WEIR_STAT_SEGMENTS] = { "segments", false },
+		[WEIR_STAT_REQUESTS] = { "requests", false },
+		[WEIR_STAT_RESPONSES] = { "responses", false },
+		[WEIR_STAT_RING_FULL] = { "ring_full", true },
+		[WEIR_STAT_RING_FAIR] = { "ring_fair", true },
+		[WEIR_STAT_SLICE_FULL] = { "slice_full", true },
+		[WEIR_STAT_SLICE_SHED] = { "slice_shed", true },
+		[WEIR_STAT_CONN_FULL] = { "connection_table_full", true },
+		[WEIR_STAT_CLIENT_FULL] = { "client_table_full", true },
+		[WEIR_STAT_GAP] = { "gap", true },
+		[WEIR_STAT_GAP_BYTES] = { "gap_bytes", true },
+		[WEIR_STAT_WINDOW] = { "out_of_window", true },
+		[WEIR_STAT_DUP] = { "repeated", false },
+		[WEIR_STAT_NOT_HTTP] = { "not_http", true },
+		[WEIR_STAT_HEAD_TOO_LONG] = { "head_too_long", true },
+		[WEIR_STAT_BAD_FRAMING] = { "bad_framing", true },
+		[WEIR_STAT_BAD_NUMBER] = { "bad_number", true },
+		[WEIR_STAT_UNPAIRED] = { "request_not_seen", true },
+		[WEIR_STAT_PIPELINE] = { "pipeline_deep", true },
+		[WEIR_STAT_UPGRADED] = { "upgraded", true },
+		[WEIR_STAT_ENCODED] = { "encoded", false },
+		[WEIR_STAT_RESYNC] = { "resynchronised", false },
+		[WEIR_STAT_CONTENDED] = { "contended", true },
+		[WEIR_STAT_UNREADABLE] = { "unreadable", true },
+		[WEIR_STAT_STEPS] = { "too_many_steps", true },
+		[WEIR_STAT_OVERSIZE] = { "oversize", true },
+		[WEIR_STAT_NS] = { "timed_ns", false },
+		[WEIR_STAT_NS_RUNS] = { "timed_runs", false },
+	};
+
+	if (s >= WEIR_STAT_COUNT || !stats[s].name)
+		return NULL;
+	if (ret_loss)
+		*ret_loss = stats[s].loss;
+	return stats[s].name;
 }

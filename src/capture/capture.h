@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "weir/abi.h"
 
-#define CAPTURE_CLIENTS_DEFAULT 16384u
+#define CAPTURE_CLIENTS_DEFAULT 65536u
 #define CAPTURE_CLIENTS_MAX (1u << 20)
 #define CAPTURE_CONNS_DEFAULT 65536u
 #define CAPTURE_CONNS_MAX (1u << 20)
@@ -28,6 +28,7 @@ struct capture_opts {
 	uint32_t max_clients, max_conns;           /* 0: the defaults */
 	uint32_t ring_bytes;                       /* rounded up to a power of two and a page; 0: the default */
 	const struct weir_automaton *automaton;    /* copied */
+	const char *variant;                       /* NULL: the best that loads; "may_goto", "bpf_loop" or "tap" alone, for tests */
 	/* One event of the ring, valid during the call; its length is what the kernel said and nothing more is checked. */
 	void (*event)(void *ctx, const void *data, size_t n);
 	void *ctx;
@@ -45,7 +46,11 @@ static inline void capture_freep(struct capture **c)
 	capture_free(*c);
 }
 
+/* Whether a process without any capability could go on: asks a child (fork). */
+bool capture_works_unprivileged(const struct capture *c);
 const char *capture_variant(const struct capture *c); /* name of the program variant in use */
+/* The kernel refused the meter: it runs in user space, and what does not fit the ring is missing in the counters. */
+bool capture_inexact(const struct capture *c);
 uint64_t capture_kernel_bytes(const struct capture *c); /* kernel memory of all maps */
 
 /* Watches a listening port, or stops. Takes effect with the next packet. */
@@ -59,6 +64,8 @@ int capture_own_address(struct capture *c, const uint8_t addr[16]);
  * Bytes taken, or negative errno.
  */
 ssize_t capture_drain(struct capture *c);
+/* Readable when the ring is half full (or more often): worth a drain at once. */
+int capture_fd(const struct capture *c);
 uint32_t capture_ring_bytes(const struct capture *c);
 
 void capture_set_shed(struct capture *c, enum weir_shed level);
@@ -67,6 +74,8 @@ int capture_pause(struct capture *c, bool pause);
 
 /* Sums over everything since the start. 0 or negative errno. */
 int capture_stats(const struct capture *c, uint64_t ret[WEIR_STAT_COUNT]);
+/* "ring_full"; NULL out of range. ret_loss (may be NULL): whether it counts something that was not metered or not told. */
+const char *capture_stat_name(enum weir_stat s, bool *ret_loss);
 
 /*
  * Clients in pieces: start with a zeroed cursor, call until it answers 0. At most `max` entries, or negative errno. An entry
@@ -76,7 +85,8 @@ int capture_stats(const struct capture *c, uint64_t ret[WEIR_STAT_COUNT]);
 struct capture_cursor {
 	uint32_t batch;              /* kernel's own, for batches */
 	struct weir_client_key last; /* for kernels without */
-	bool started, done;
+	bool started, others; /* others: past the clients, in the table of `other` entries */
+	bool done;
 };
 int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max);
 

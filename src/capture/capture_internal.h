@@ -3,6 +3,7 @@
 #define WEIR_CAPTURE_INTERNAL_H
 
 #include "capture/capture.h"
+#include "capture/soft_maps.h"
 
 struct aged {
 	struct weir_client_key key;
@@ -11,7 +12,7 @@ struct aged {
 
 struct capture {
 	const char *variant;
-	int conns_fd, clients_fd, stats_fd, addrs_fd, bss_fd, ring_fd;
+	int conns_fd, clients_fd, others_fd, stats_fd, addrs_fd, ring_fd;
 	int prog_fd[2], link_fd[2], idle_fd[2]; /* by enum weir_dir; idle: a program that counts nothing */
 	uint32_t ring_bytes;
 	uint64_t kernel_bytes;
@@ -31,6 +32,9 @@ struct capture {
 	struct aged *aged;
 	size_t aged_count;
 	struct losses *losses;
+
+	struct soft *soft; /* the meter in user space; NULL: in the kernel */
+	struct soft_maps soft_maps;
 };
 
 struct losses *losses_free(struct losses *l);

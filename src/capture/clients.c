@@ -4,48 +4,57 @@
 
 #include <bpf/bpf.h>
 
-static int clients_one_by_one(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
+static int clients_one_by_one(int fd, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
 {
 	size_t n = 0;
 
 	while (n < max) {
 		struct weir_client_key next;
 
-		if (bpf_map_get_next_key(c->clients_fd, cur->started ? &cur->last : NULL, &next) < 0) {
+		if (bpf_map_get_next_key(fd, cur->started ? &cur->last : NULL, &next) < 0) {
 			cur->done = true;
 			break;
 		}
 		cur->last = next;
 		cur->started = true;
-		if (bpf_map_lookup_elem(c->clients_fd, &next, &values[n]) == 0)
+		if (bpf_map_lookup_elem(fd, &next, &values[n]) == 0)
 			keys[n++] = next;
 	}
 	return (int)n;
 }
 
+static int clients_batch(int fd, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
+{
+	__u32 count = (__u32)max, next = 0;
+	int r = bpf_map_lookup_batch(fd, cur->started ? &cur->batch : NULL, &next, keys, values, &count, NULL);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	cur->done = r == -ENOENT;
+	cur->batch = next;
+	cur->started = true;
+	return (int)count;
+}
+
 int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
 {
-	__u32 count, next;
-	int r;
+	for (;;) {
+		int fd = cur->others ? c->others_fd : c->clients_fd, n;
 
-	while (!cur->done) {
-		if (c->no_batch)
-			return clients_one_by_one(c, cur, keys, values, max);
-		count = (__u32)max;
-		r = bpf_map_lookup_batch(c->clients_fd, cur->started ? &cur->batch : NULL, &next, keys, values, &count, NULL);
-		if (r == -EINVAL && !cur->started) {
-			c->no_batch = true; /* before 5.6 */
+		if (cur->done && cur->others)
+			return 0;
+		if (cur->done) {
+			*cur = (struct capture_cursor){ .others = true };
 			continue;
 		}
-		if (r < 0 && r != -ENOENT)
-			return r;
-		cur->done = r == -ENOENT;
-		cur->batch = next;
-		cur->started = true;
-		if (count)
-			return (int)count;
+		n = c->no_batch ? -EINVAL : clients_batch(fd, cur, keys, values, max);
+		if (n == -EINVAL) {
+			c->no_batch = true; /* before 5.6 */
+			n = clients_one_by_one(fd, cur, keys, values, max);
+		}
+		if (n)
+			return n;
 	}
-	return 0;
 }
 
 void capture_add(struct weir_client *a, const struct weir_client *b)
@@ -176,7 +185,12 @@ static int conns_age(struct capture *c, uint64_t now, uint64_t idle)
 int capture_age(struct capture *c, uint64_t now_ns, uint64_t client_idle_ns, uint64_t conn_idle_ns)
 {
 	int r = clients_age(c, now_ns, client_idle_ns);
-	int q = conns_age(c, now_ns, conn_idle_ns);
+	int q = 0;
+
+	if (c->soft)
+		soft_age(c->soft, now_ns, conn_idle_ns, PENDING_IDLE_NS);
+	else
+		q = conns_age(c, now_ns, conn_idle_ns);
 
 	return r < 0 ? r : q;
 }

@@ -7,4 +7,8 @@
 
 #define EXIT_USAGE 2
 
+int cmd_run(int argc, char **argv);
+int cmd_clients(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+
 #endif

@@ -8,6 +8,9 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *what;
 } commands[] = {
+	{ "run", cmd_run, "attach to running model servers and watch" },
+	{ "clients", cmd_clients, "who used what, from the running agent" },
+	{ "check", cmd_check, "what this kernel and host can do, and what is lacking" },
 	{ NULL, NULL, NULL },
 };
 

@@ -1,0 +1,659 @@
+#include "cmd/agent.h"
+
+#include "base/log.h"
+#include "capture/cgroup.h"
+#include "capture/probe.h"
+#include "capture/procfs.h"
+#include "cmd/agent_feed.h"
+#include "cmd/agent_limit.h"
+#include "cmd/agent_priv.h"
+#include "cmd/agent_socket.h"
+#include "cmd/cmd.h"
+#include "decode/automaton.h"
+#include "sink/sink.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+#define DRAIN_MAX_MS 100  /* an event waits no longer than this */
+#define DRAIN_MIN_MS 2    /* nor is the ring looked at more often */
+#define AGE_PERIOD_S 5
+#define ADDRESSES_PERIOD_S 10
+#define CONN_IDLE_NS (10 * 60 * UINT64_C(1000000000)) /* keep-alive connections come back later than most people think */
+#define FIRST_SCAN_MS 1500 /* waited for, so that `ready` means that what runs now is watched */
+#define FINAL_DRAIN_NS (2 * UINT64_C(1000000000))
+
+enum tag { TAG_SIGNAL, TAG_SECOND, TAG_WATCHER, TAG_SOCKET, TAG_RING };
+
+struct agent {
+	const struct agent_opts *o;
+	struct capture *capture;
+	struct feed *feed;
+	struct detect *detect;
+	struct sinks sinks;
+	struct records_out records;
+	struct agent_socket *socket;
+	struct agent_ports *ports;
+	struct weir_automaton *automaton;
+	int epoll_fd, signal_fd, second_fd, watcher_fd, watcher_pid;
+	int statm_fd, inet6_fd; /* opened while we may */
+	struct limit limit;
+	double cpu_pct, rss_mib, hook_us; /* of the last second */
+	double cpu_s;                     /* used when the last second ended */
+	uint64_t stats[WEIR_STAT_COUNT];
+	uint64_t started_ns, seconds;
+	uint64_t drains;
+	int drain_ms;
+	bool stop, failed;
+};
+
+void agent_complain_open(int error, const char *where)
+{
+	switch (error) {
+	case -EPERM:
+	case -EACCES:
+		log_error("not allowed to use BPF (%s): run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+			  geteuid() ? "not root" : "kernel.unprivileged_bpf_disabled, lockdown or a container forbids it");
+		break;
+	case -ENOTSUP:
+		log_error("the kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with CONFIG_DEBUG_INFO_BTF");
+		break;
+	case -ENOENT:
+		log_error("no cgroup v2 is mounted: mount -t cgroup2 none /sys/fs/cgroup");
+		break;
+	default:
+		if (error == -EOPNOTSUPP)
+			log_error("this kernel's verifier refuses the meter: Linux 6.1 or later is needed (weir check tells more)");
+		else
+			log_error("%s: %s (weir check tells more)", where, strerror(-error));
+	}
+}
+
+/* ---- the parts ------------------------------------------------------------------------------------- */
+static void on_anomaly(void *ctx, const struct anomaly *a)
+{
+	struct agent *g = ctx;
+
+	sinks_emit(&g->sinks, a);
+}
+
+static int sink_take(struct agent *g, int r, struct sink *s)
+{
+	return r < 0 ? r : sinks_add(&g->sinks, s);
+}
+
+/* Files named on the command line are opened first, as who called us; later we may no longer. */
+static int outputs_open(struct agent *g)
+{
+	const struct agent_opts *o = g->o;
+	bool records_on_stdout = o->records_out && !strcmp(o->records_out, "-");
+	FILE *human = records_on_stdout ? stderr : stdout;
+	struct sink *s = NULL;
+	int r;
+
+	r = records_open(&g->records, o->records_out);
+	if (r < 0) {
+		log_error("%s: %s", o->records_out, strerror(-r));
+		return r;
+	}
+	r = o->json ? sink_json_open_paced(STDOUT_FILENO, SINK_DROP, &s) : sink_terminal_open_paced(human, true, SINK_DROP, &s);
+	r = sink_take(g, r, s);
+	if (r < 0) {
+		log_error("standard output: %s", strerror(-r));
+		return r;
+	}
+	if (o->journal) {
+		r = sink_journal_open(&s);
+		r = sink_take(g, r, s);
+		if (r < 0)
+			log_warning("no journal takes messages (%s), continuing without it", strerror(-r));
+	}
+	return 0;
+}
+
+static int epoll_add(struct agent *g, int fd, enum tag tag)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = (uint64_t)tag << 32 };
+
+	return epoll_ctl(g->epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+static int loop_open(struct agent *g)
+{
+	const struct itimerspec every = { .it_interval.tv_sec = 1, .it_value.tv_sec = 1 };
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	g->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	g->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	g->second_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (g->epoll_fd < 0 || g->signal_fd < 0 || g->second_fd < 0 || timerfd_settime(g->second_fd, 0, &every, NULL) < 0)
+		return -errno;
+	r = epoll_add(g, g->signal_fd, TAG_SIGNAL);
+	return r < 0 ? r : epoll_add(g, g->second_fd, TAG_SECOND);
+}
+
+static int capture_begin(struct agent *g)
+{
+	const struct agent_opts *o = g->o;
+	struct capture_opts co = {
+		.prompt_blind = o->prompt_blind,
+		.v6_prefix = o->v6_prefix,
+		.max_clients = o->max_clients,
+		.max_conns = o->max_conns,
+		.ring_bytes = o->ring_bytes,
+		.automaton = g->automaton,
+		.event = feed_event,
+		.ctx = g->feed,
+	};
+	struct cgroup_mount mount = { 0 };
+	const char *where = "";
+	int r;
+
+	r = cgroup_find(NULL, &mount);
+	if (r == 0 && o->cgroup) {
+		r = cgroup_id(mount.path, o->cgroup, &co.cgroup_id);
+		if (r < 0) {
+			log_error("--cgroup %s: %s", o->cgroup, r == -ENOTDIR ? "not a cgroup" : strerror(-r));
+			free(mount.path);
+			return r;
+		}
+	}
+	if (r == 0 && !mount.whole)
+		log_warning("%s is not the root of the cgroup hierarchy: servers outside of it are not seen", mount.path);
+	co.cgroup_mount = mount.path;
+	r = capture_open(&co, &g->capture, &where);
+	free(mount.path);
+	if (r < 0) {
+		agent_complain_open(r, where);
+		return r;
+	}
+	return 0;
+}
+
+/* The host's own IPv6 addresses stay whole where clients are counted per network: read again and again, they change. */
+static void addresses_tell(struct agent *g)
+{
+	char text[16384];
+	ssize_t n = g->inet6_fd < 0 ? 0 : pread(g->inet6_fd, text, sizeof(text), 0);
+	struct span rest = { text, n > 0 ? (size_t)n : 0 }, line;
+	uint8_t addr[16];
+
+	while (procfs_next_line(&rest, &line))
+		if (procfs_parse_inet6(line, addr) == 0)
+			capture_own_address(g->capture, addr);
+}
+
+static int ports_begin(struct agent *g)
+{
+	g->ports->capture = g->capture;
+	for (size_t i = 0; i < g->o->port_count; i++) {
+		agent_ports_given(g->ports, g->o->port[i]);
+		if (!discover_listens(g->o->port[i]))
+			log_info("nothing listens on port %u here yet; watching it all the same", g->o->port[i]);
+	}
+	addresses_tell(g);
+	return epoll_add(g, capture_fd(g->capture), TAG_RING);
+}
+
+static void stats_write(void *ctx, struct str *out);
+
+static int socket_begin(struct agent *g, const struct priv_user *user)
+{
+	const struct agent_socket_opts so = {
+		.path = g->o->socket,
+		.group = g->o->user ? user->gid : (gid_t)-1,
+		.epoll_fd = g->epoll_fd,
+		.tag = TAG_SOCKET,
+		.capture = g->capture,
+		.stats = stats_write,
+		.ctx = g,
+	};
+	int r = agent_socket_open(&so, &g->socket);
+
+	if (r == -EADDRINUSE)
+		log_error("%s: another agent is running there; --socket PATH gives this one its own", g->o->socket);
+	else if (r == -EEXIST)
+		log_error("%s: is there and is not a socket; --socket PATH names another", g->o->socket);
+	else if (r < 0)
+		log_error("%s: %s; --socket PATH names another", g->o->socket, strerror(-r));
+	return r;
+}
+
+static void watcher_end(struct agent *g)
+{
+	if (g->watcher_fd < 0)
+		return;
+	close(g->watcher_fd); /* tells it to end */
+	g->watcher_fd = -1;
+	waitpid(g->watcher_pid, NULL, 0);
+}
+
+static void watcher_event(struct agent *g)
+{
+	struct watcher_message m;
+	int r;
+
+	while ((r = watcher_read(g->watcher_fd, &m)) > 0)
+		agent_ports_message(g->ports, &m, g->seconds);
+	if (r < 0) {
+		log_warning("the discovery helper is gone (%s): ports found so far stay watched, new ones are not found",
+			    r == -EPIPE ? "it ended" : "it spoke nonsense");
+		watcher_end(g);
+	}
+}
+
+static int watcher_begin(struct agent *g)
+{
+	int r;
+
+	if (!g->o->discover.pid_count && !g->o->discover.automatic)
+		return 0;
+	r = watcher_start(&g->o->discover, &g->watcher_fd, &g->watcher_pid);
+	if (r == 0)
+		r = epoll_add(g, g->watcher_fd, TAG_WATCHER);
+	if (r < 0)
+		log_error("cannot start the discovery helper: %s", strerror(-r));
+	return r;
+}
+
+static void first_scan_wait(struct agent *g)
+{
+	uint64_t until = capture_now_ns() + FIRST_SCAN_MS * UINT64_C(1000000);
+
+	while (g->watcher_fd >= 0 && !g->ports->scanned && capture_now_ns() < until) {
+		struct pollfd p = { .fd = g->watcher_fd, .events = POLLIN };
+
+		if (poll(&p, 1, 50) > 0)
+			watcher_event(g);
+	}
+	if (g->watcher_fd >= 0 && !g->ports->watched)
+		log_info("no server found yet; looking every %d s", WATCHER_PERIOD_MS / 1000);
+}
+
+/* ---- self-limit ------------------------------------------------------------------------------------ */
+static double own_cpu_s(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static double own_rss_mib(const struct agent *g)
+{
+	char text[128];
+	ssize_t n = pread(g->statm_fd, text, sizeof(text) - 1, 0);
+	unsigned long long size, rss;
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	if (sscanf(text, "%llu %llu", &size, &rss) != 2)
+		return 0;
+	return (double)rss * (double)sysconf(_SC_PAGESIZE) / 1048576;
+}
+
+static void limit_apply(struct agent *g, enum limit_level before)
+{
+	enum limit_level now = g->limit.level;
+
+	capture_set_shed(g->capture, (enum weir_shed)MIN(now, LIMIT_SCAN));
+	if ((now == LIMIT_HOOK) != (before == LIMIT_HOOK)) {
+		int r = capture_pause(g->capture, now == LIMIT_HOOK);
+
+		if (r < 0)
+			log_warning("cannot %s the hook: %s", now == LIMIT_HOOK ? "leave" : "go back to", strerror(-r));
+	}
+	if (now > before)
+		log_warning("own %s is above its limit (CPU %.1f of %g %%, memory %.0f of %g MiB, %.1f of %g us per packet): shedding %s",
+			    g->limit.why, g->cpu_pct, g->o->cpu_limit_pct, g->rss_mib, g->o->memory_limit_mib, MAX(g->hook_us, 0),
+			    g->o->hook_limit_us, limit_level_name(now));
+	else
+		log_info("calm again: %s %s back", limit_level_name(before), before == LIMIT_SLICES || before == LIMIT_RECORDS ? "are" : "is");
+}
+
+static void limit_check(struct agent *g, const uint64_t now[WEIR_STAT_COUNT], double elapsed_s)
+{
+	uint64_t runs = now[WEIR_STAT_NS_RUNS] - g->stats[WEIR_STAT_NS_RUNS];
+	enum limit_level before = g->limit.level;
+	double cpu = own_cpu_s();
+
+	g->cpu_pct = 100 * (cpu - g->cpu_s) / elapsed_s;
+	g->cpu_s = cpu;
+	g->rss_mib = own_rss_mib(g);
+	g->hook_us = runs ? (double)(now[WEIR_STAT_NS] - g->stats[WEIR_STAT_NS]) / (double)runs / 1000 : -1;
+	if (limit_second(&g->limit, g->cpu_pct, g->rss_mib, g->hook_us))
+		limit_apply(g, before);
+}
+
+/* ---- once a second --------------------------------------------------------------------------------- */
+static uint64_t losses_of(const uint64_t s[WEIR_STAT_COUNT])
+{
+	return s[WEIR_STAT_RING_FULL] + s[WEIR_STAT_RING_FAIR] + s[WEIR_STAT_SLICE_SHED];
+}
+
+/* What the maps counted beyond the records goes the way of the records, so that detectors miss nothing in a flood. */
+static void losses_tell(struct agent *g, const uint64_t now[WEIR_STAT_COUNT])
+{
+	int r;
+
+	if (losses_of(now) == losses_of(g->stats))
+		return;
+	r = capture_losses(g->capture, feed_loss, g->feed);
+	if (r < 0)
+		log_warning("cannot read the counters: %s", strerror(-r));
+}
+
+static void second(struct agent *g, double elapsed_s)
+{
+	uint64_t now[WEIR_STAT_COUNT];
+	int r = capture_stats(g->capture, now);
+
+	g->seconds += (uint64_t)MAX(1, lround(elapsed_s));
+	if (r < 0) {
+		log_error("cannot read the counters: %s", strerror(-r));
+		g->failed = g->stop = true;
+		return;
+	}
+	losses_tell(g, now);
+	feed_second(g->feed);
+	records_flush(&g->records);
+	sinks_flush(&g->sinks);
+	limit_check(g, now, elapsed_s);
+	memcpy(g->stats, now, sizeof(now));
+	agent_ports_second(g->ports, g->seconds);
+	agent_socket_second(g->socket);
+	if (g->seconds % AGE_PERIOD_S == 0)
+		capture_age(g->capture, capture_now_ns(), (uint64_t)(g->o->client_idle_s * 1e9), CONN_IDLE_NS);
+	if (g->seconds % ADDRESSES_PERIOD_S == 0)
+		addresses_tell(g);
+}
+
+static void drain(struct agent *g)
+{
+	ssize_t n = capture_drain(g->capture);
+
+	g->drains++;
+	if (n < 0) {
+		log_error("cannot read the ring buffer: %s", strerror((int)-n));
+		g->failed = g->stop = true;
+		return;
+	}
+	/* The kernel does not wake us for an event, only when the ring is half full: look sooner while much comes, rarely while nothing does. */
+	if ((size_t)n > capture_ring_bytes(g->capture) / 8)
+		g->drain_ms = MAX(g->drain_ms / 2, DRAIN_MIN_MS);
+	else if ((size_t)n < capture_ring_bytes(g->capture) / 32)
+		g->drain_ms = MIN(g->drain_ms * 2, DRAIN_MAX_MS);
+	if (n > 0)
+		records_flush(&g->records);
+}
+
+static void loop(struct agent *g)
+{
+	uint64_t next_drain = 0, last_second = capture_now_ns();
+	uint64_t end = g->o->duration_s > 0 ? g->started_ns + (uint64_t)(g->o->duration_s * 1e9) : UINT64_MAX;
+
+	g->drain_ms = DRAIN_MAX_MS;
+	while (!g->stop) {
+		struct epoll_event e[16];
+		uint64_t now = capture_now_ns(), until = MIN(next_drain, end);
+		int timeout = now >= until ? 0 : (int)((until - now + 999999) / 1000000);
+		int n = epoll_wait(g->epoll_fd, e, ARRAY_SIZE(e), timeout);
+
+		for (int i = 0; i < n; i++) {
+			uint64_t ticks;
+
+			switch (e[i].data.u64 >> 32) {
+			case TAG_SIGNAL:
+				g->stop = true;
+				break;
+			case TAG_SECOND:
+				if (read(g->second_fd, &ticks, sizeof(ticks)) == sizeof(ticks)) {
+					now = capture_now_ns();
+					second(g, (double)(now - last_second) / 1e9);
+					last_second = now;
+				}
+				break;
+			case TAG_RING:
+				next_drain = 0; /* half full */
+				break;
+			case TAG_WATCHER:
+				if (g->watcher_fd >= 0)
+					watcher_event(g);
+				break;
+			case TAG_SOCKET:
+				agent_socket_event(g->socket, (uint32_t)e[i].data.u64, e[i].events);
+				break;
+			}
+		}
+		now = capture_now_ns();
+		if (now >= next_drain) {
+			drain(g);
+			next_drain = capture_now_ns() + (uint64_t)g->drain_ms * 1000000;
+		}
+		if (now >= end)
+			g->stop = true;
+	}
+}
+
+/* ---- what it was all about ------------------------------------------------------------------------- */
+struct totals {
+	struct weir_client sum;
+	uint64_t clients, others;
+};
+
+static void totals_take(struct agent *g, struct totals *t)
+{
+	struct weir_client_key *keys = malloc(CAPTURE_BATCH * sizeof(*keys));
+	struct weir_client *values = malloc(CAPTURE_BATCH * sizeof(*values));
+	struct capture_cursor cur = { 0 };
+	int n;
+
+	*t = (struct totals){ 0 };
+	while (keys && values && (n = capture_clients(g->capture, &cur, keys, values, CAPTURE_BATCH)) > 0)
+		for (int i = 0; i < n; i++) {
+			capture_add(&t->sum, &values[i]);
+			t->others += (keys[i].flags & WEIR_CLIENT_OTHER) != 0;
+			t->clients += !(keys[i].flags & WEIR_CLIENT_OTHER);
+		}
+	free(keys);
+	free(values);
+	for (size_t i = 0; i < capture_aged_count(g->capture); i++) {
+		struct weir_client_key key;
+		struct weir_client v;
+
+		capture_aged(g->capture, i, &key, &v);
+		capture_add(&t->sum, &v);
+	}
+}
+
+static void summary(struct agent *g)
+{
+	struct str lost = { 0 };
+	struct totals t;
+
+	totals_take(g, &t);
+	log_info("%llu requests, %llu prompt + %llu completion tokens (%llu cached, %llu estimated), %llu clients, %llu errors, %llu aborted, "
+		 "%llu records",
+		 (unsigned long long)t.sum.requests, (unsigned long long)t.sum.prompt_tokens, (unsigned long long)t.sum.completion_tokens,
+		 (unsigned long long)t.sum.cached_tokens, (unsigned long long)t.sum.estimated_tokens, (unsigned long long)t.clients,
+		 (unsigned long long)(t.sum.status_4xx + t.sum.status_5xx + t.sum.stream_errors), (unsigned long long)t.sum.aborted,
+		 (unsigned long long)feed_count(g->feed));
+	for (int i = 0; i < WEIR_STAT_COUNT; i++) {
+		bool loss;
+
+		if (capture_stat_name((enum weir_stat)i, &loss) && loss && g->stats[i])
+			str_addf(&lost, " %s %llu", capture_stat_name((enum weir_stat)i, NULL), (unsigned long long)g->stats[i]);
+	}
+	if (t.sum.lost)
+		str_addf(&lost, " requests_without_record %llu", (unsigned long long)t.sum.lost);
+	if (g->records.dropped)
+		str_addf(&lost, " records_not_written %llu", (unsigned long long)g->records.dropped);
+	for (size_t i = 0; i < g->sinks.n; i++)
+		if (g->sinks.all[i]->dropped)
+			str_addf(&lost, " %s_dropped %llu", g->sinks.all[i]->ops->name, (unsigned long long)g->sinks.all[i]->dropped);
+	log_info("lost:%s", lost.n && !str_error(&lost) ? lost.p : " nothing");
+	str_done(&lost);
+}
+
+static void stats_write(void *ctx, struct str *out)
+{
+	struct agent *g = ctx;
+	uint64_t s[WEIR_STAT_COUNT];
+
+	json_begin(out, '{');
+	json_kstring(out, "version", span_of(WEIR_VERSION));
+	json_kstring(out, "variant", span_of(capture_variant(g->capture)));
+	json_kuint(out, "shed", (uint64_t)g->limit.level);
+	json_kuint(out, "shed_raised", g->limit.raised);
+	json_kdouble(out, "cpu_pct", g->cpu_pct, 3);
+	json_kdouble(out, "rss_mib", g->rss_mib, 2);
+	json_kdouble(out, "hook_us", MAX(g->hook_us, 0), 3);
+	json_kuint(out, "kernel_bytes", capture_kernel_bytes(g->capture));
+	json_kuint(out, "drains", g->drains);
+	json_kuint(out, "records", feed_count(g->feed));
+	json_kuint(out, "records_written", g->records.written);
+	json_kuint(out, "records_dropped", g->records.dropped);
+	json_key(out, "ports");
+	json_begin(out, '[');
+	for (unsigned p = 1; p < 65536; p++)
+		if (capture_watched(g->capture, (uint16_t)p))
+			json_uint(out, p);
+	json_end(out, ']');
+	json_key(out, "kernel");
+	json_begin(out, '{');
+	if (capture_stats(g->capture, s) == 0)
+		for (int i = 0; i < WEIR_STAT_COUNT; i++)
+			if (capture_stat_name((enum weir_stat)i, NULL))
+				json_kuint(out, capture_stat_name((enum weir_stat)i, NULL), s[i]);
+	json_end(out, '}');
+	feed_write_json(g->feed, out);
+	json_end(out, '}');
+	str_addc(out, '\n');
+}
+
+/* ---- begin and end --------------------------------------------------------------------------------- */
+static int begin(struct agent *g)
+{
+	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g };
+	struct feed_opts feed = { .records = &g->records, .ports = g->ports };
+	struct priv_user user;
+	const char *step = "";
+	bool keep_bpf;
+	int r;
+
+	r = priv_user_find(g->o->user, &user);
+	if (r < 0) {
+		log_error("--user %s: %s", g->o->user, r == -ENOENT ? "no such user" : strerror(-r));
+		return r;
+	}
+	if ((r = outputs_open(g)) < 0)
+		return r;
+	r = agent_key_load(g->o->state, feed.key);
+	if (r < 0) {
+		log_error("%s: %s", g->o->state ? g->o->state : "key", r == -EBADMSG ? "key is damaged, or others may read it (it must be 0600)" : strerror(-r));
+		return r;
+	}
+	g->automaton = malloc(sizeof(*g->automaton));
+	r = g->automaton ? automaton_build(g->automaton) : -ENOMEM;
+	if (r == 0)
+		r = detect_open(&detect, &g->detect);
+	feed.detect = g->detect;
+	feed.automaton = g->automaton;
+	if (r == 0)
+		r = feed_open(&feed, &g->feed);
+	explicit_bzero(feed.key, sizeof(feed.key));
+	if (r == 0)
+		r = loop_open(g);
+	if (r < 0) {
+		log_error("cannot start: %s", strerror(-r));
+		return r;
+	}
+	g->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	g->inet6_fd = open("/proc/self/net/if_inet6", O_RDONLY | O_CLOEXEC);
+	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
+		return r;
+	first_scan_wait(g);
+
+	keep_bpf = !capture_works_unprivileged(g->capture);
+	if (keep_bpf)
+		log_debug("this kernel wants a capability for each bpf(2): keeping CAP_BPF");
+	r = priv_drop(&user, keep_bpf, &step);
+	if (r < 0)
+		log_error("%s: %s; not going on with privilege", step, strerror(-r));
+	return r;
+}
+
+static void end(struct agent *g)
+{
+	uint64_t until = capture_now_ns() + FINAL_DRAIN_NS;
+	uint64_t now[WEIR_STAT_COUNT];
+
+	capture_pause(g->capture, true); /* first the tap, then the bucket */
+	while (capture_drain(g->capture) > 0 && capture_now_ns() < until)
+		;
+	feed_finish(g->feed);
+	if (capture_stats(g->capture, now) == 0) {
+		losses_tell(g, now);
+		memcpy(g->stats, now, sizeof(now));
+	}
+	detect_finish(g->detect);
+	records_close(&g->records);
+	sinks_flush(&g->sinks);
+	summary(g);
+}
+
+int agent_run(const struct agent_opts *o)
+{
+	struct agent g = {
+		.o = o,
+		.epoll_fd = -1, .signal_fd = -1, .second_fd = -1, .watcher_fd = -1, .statm_fd = -1, .inet6_fd = -1,
+		.limit.bounds = { o->cpu_limit_pct, o->memory_limit_mib, o->hook_limit_us },
+		.records.fd = -1,
+	};
+	int r;
+
+	if (o->verbose)
+		log_set_level(LOG_DEBUG);
+	g.started_ns = capture_now_ns();
+	g.ports = calloc(1, sizeof(*g.ports));
+	r = g.ports ? begin(&g) : -ENOMEM;
+	if (r == 0) {
+		g.cpu_s = own_cpu_s();
+		log_debug("attached after %.0f ms, variant %s, %.1f MiB in the kernel", (double)(capture_now_ns() - g.started_ns) / 1e6,
+			  capture_variant(g.capture), (double)capture_kernel_bytes(g.capture) / 1048576);
+		g.started_ns = capture_now_ns();
+		log_info("ready");
+		loop(&g);
+		end(&g);
+	}
+	agent_socket_free(g.socket);
+	watcher_end(&g);
+	capture_free(g.capture);
+	feed_free(g.feed);
+	detect_free(g.detect);
+	records_close(&g.records);
+	sinks_done(&g.sinks);
+	free(g.ports);
+	free(g.automaton);
+	closep(&g.epoll_fd);
+	closep(&g.signal_fd);
+	closep(&g.second_fd);
+	closep(&g.statm_fd);
+	closep(&g.inet6_fd);
+	return r < 0 || g.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

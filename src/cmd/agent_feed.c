@@ -1,0 +1,206 @@
+#include "cmd/agent_feed.h"
+
+#include "base/log.h"
+#include "cmd/agent_socket.h"
+#include "decode/assemble.h"
+
+#include <math.h>
+#include <time.h>
+
+_Static_assert(AGENT_KEY_BYTES == SIPHASH_KEY_BYTES, "one key for both");
+
+struct feed {
+	struct feed_opts o;
+	struct assemble *assemble;
+	uint64_t records, bad;
+};
+
+static int64_t clock_offset(void)
+{
+	struct timespec wall, mono;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	return (int64_t)(wall.tv_sec - mono.tv_sec) * 1000000000 + (wall.tv_nsec - mono.tv_nsec);
+}
+
+static double wall_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* As many digits as the file keeps: a tick boundary must fall the same way when the file is replayed. */
+static double microseconds(double t)
+{
+	return round(t * 1e6) / 1e6;
+}
+
+static void complain(struct feed *f, int r)
+{
+	if (r < 0 && !f->bad++)
+		log_warning("the detector cannot take a record: %s", strerror(-r));
+}
+
+static struct record as_written(const struct record *r)
+{
+	struct record copy = *r;
+
+	copy.timestamp = microseconds(copy.timestamp);
+	for (int f = F_TTFT_MS; f < F_REAL_END; f++)
+		if (record_has(&copy, (enum record_field)f))
+			copy.real[f - F_INT_END] = microseconds(copy.real[f - F_INT_END]);
+	return copy;
+}
+
+static void on_arrival(void *ctx, const struct record *r)
+{
+	struct feed *f = ctx;
+	struct record copy = as_written(r);
+
+	complain(f, detect_arrival(f->o.detect, &copy));
+}
+
+static void on_complete(void *ctx, const struct record *r, bool arrived)
+{
+	struct feed *f = ctx;
+	struct record copy = as_written(r);
+
+	f->records++;
+	records_add(f->o.records, &copy);
+	complain(f, arrived ? detect_complete(f->o.detect, &copy, 0) : detect_record(f->o.detect, &copy));
+	agent_ports_record(f->o.ports, &copy);
+}
+
+void feed_event(void *feed, const void *data, size_t n)
+{
+	struct feed *f = feed;
+
+	assemble_event(f->assemble, data, n); /* what it refuses, it counts */
+}
+
+/* ---- losses ---------------------------------------------------------------------------------------- */
+struct loss_part {
+	uint64_t requests;
+	int64_t status; /* 0: not known */
+	const char *finish;
+};
+
+/*
+ * One line for each outcome, so that shares of errors stay right. The tokens of all stand in the first:
+ * which of the requests they belonged to is not known.
+ */
+void feed_loss(void *feed, const struct loss *l)
+{
+	struct feed *f = feed;
+	uint64_t errors = MIN(l->status_4xx + l->status_5xx + l->stream_errors, l->requests);
+	const struct loss_part parts[] = {
+		{ l->requests - errors, 0, NULL },
+		{ l->status_4xx, 400, NULL },
+		{ l->status_5xx, 500, NULL },
+		{ l->stream_errors, 200, "error" },
+	};
+	char server[SERVER_TEXT], client[ADDRESS_TEXT];
+	double now = microseconds(wall_now());
+	bool first = true;
+
+	server_text(l->key.server, l->key.port, server);
+	address_text(l->key.client, client);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		struct record r;
+
+		if (!parts[i].requests)
+			continue;
+		record_init(&r);
+		r.timestamp = now;
+		r.weight = (int64_t)parts[i].requests;
+		r.kind = KIND_INFERENCE;
+		record_set_bool(&r, F_LOST, true);
+		record_set_text(&r, F_CLIENT_IP, span_of(l->key.flags & WEIR_CLIENT_OTHER ? "other" : client));
+		record_set_text(&r, F_SERVER, span_of(server));
+		if (parts[i].status)
+			record_set_int(&r, F_STATUS, parts[i].status);
+		if (parts[i].finish)
+			record_set_text(&r, F_FINISH_REASON, span_of(parts[i].finish));
+		if (first) {
+			record_set_int(&r, F_PROMPT_TOKENS, (int64_t)l->prompt_tokens);
+			record_set_int(&r, F_COMPLETION_TOKENS, (int64_t)l->completion_tokens);
+		}
+		first = false;
+		records_add(f->o.records, &r);
+		complain(f, detect_record(f->o.detect, &r));
+	}
+}
+
+/* ---- the rest -------------------------------------------------------------------------------------- */
+void feed_second(struct feed *f)
+{
+	assemble_set_clock(f->assemble, clock_offset());
+	complain(f, detect_advance(f->o.detect, wall_now()));
+}
+
+void feed_finish(struct feed *f)
+{
+	complain(f, detect_advance(f->o.detect, wall_now()));
+}
+
+uint64_t feed_count(const struct feed *f)
+{
+	return f->records;
+}
+
+void feed_write_json(const struct feed *f, struct str *out)
+{
+	const struct assemble_stats *s = assemble_stats(f->assemble);
+
+	json_key(out, "assemble");
+	json_begin(out, '{');
+	json_kuint(out, "slices", s->slices);
+	json_kuint(out, "done", s->done);
+	json_kuint(out, "bad_events", s->bad_events);
+	json_kuint(out, "repeated", s->repeated);
+	json_kuint(out, "evicted", s->evicted);
+	json_kuint(out, "no_memory", s->no_memory);
+	json_kuint(out, "cut", s->cut);
+	json_kuint(out, "unpacked", s->unpacked);
+	json_kuint(out, "not_unpacked", s->not_unpacked);
+	json_kuint(out, "open", s->open);
+	json_kuint(out, "bytes", s->bytes);
+	json_end(out, '}');
+}
+
+int feed_open(const struct feed_opts *o, struct feed **ret)
+{
+	struct assemble_opts ao = { .automaton = o->automaton, .arrival = on_arrival, .complete = on_complete };
+	struct feed *f = calloc(1, sizeof(*f));
+	char host[256] = "";
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	f->o = *o;
+	explicit_bzero(f->o.key, sizeof(f->o.key)); /* the assembler has it; one copy is enough */
+	if (gethostname(host, sizeof(host) - 1) == 0 && *host)
+		ao.host = host;
+	memcpy(ao.key, o->key, sizeof(ao.key));
+	ao.ctx = f;
+	r = assemble_new(&ao, &f->assemble);
+	explicit_bzero(ao.key, sizeof(ao.key));
+	if (r < 0) {
+		free(f);
+		return r;
+	}
+	assemble_set_clock(f->assemble, clock_offset());
+	*ret = f;
+	return 0;
+}
+
+struct feed *feed_free(struct feed *f)
+{
+	if (f)
+		assemble_free(f->assemble);
+	free(f);
+	return NULL;
+}

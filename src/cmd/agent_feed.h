@@ -1,0 +1,49 @@
+/*
+ * agent_feed.h - from ring events to records, to the detector and to the file.
+ *
+ * What the file holds, replayed, must give the detector the same picture that it had live; every record
+ * is therefore fed with the very numbers that are written.
+ */
+#ifndef WEIR_CMD_AGENT_FEED_H
+#define WEIR_CMD_AGENT_FEED_H
+
+#include "capture/losses.h"
+#include "cmd/agent_ports.h"
+#include "cmd/agent_records.h"
+#include "detect/detect.h"
+
+#define AGENT_KEY_BYTES 16 /* SipHash; of API keys and prompts, so that neither can be guessed from a record */
+
+struct feed;
+
+struct feed_opts {
+	uint8_t key[AGENT_KEY_BYTES];
+	const struct weir_automaton *automaton; /* outlives the feed */
+	struct detect *detect;
+	struct records_out *records;
+	struct agent_ports *ports;
+};
+
+int feed_open(const struct feed_opts *o, struct feed **ret);
+struct feed *feed_free(struct feed *f);
+
+/* One event of the ring. */
+void feed_event(void *feed, const void *data, size_t n);
+/* What the counters saw beyond the records. */
+void feed_loss(void *feed, const struct loss *l);
+/* About once a second: streams that are still open tell what they have so far; silence moves the detector's clock. */
+void feed_second(struct feed *f);
+/* No more events: what is half assembled goes out. */
+void feed_finish(struct feed *f);
+
+uint64_t feed_count(const struct feed *f); /* records made */
+/* Adds what the assembler counted, for `stats`. */
+void feed_write_json(const struct feed *f, struct str *out);
+
+/*
+ * The key out of DIR/key, made there (0600) where there is none; dir NULL: made up for this run. 0 or negative errno; -EBADMSG:
+ * the file is not a key.
+ */
+int agent_key_load(const char *dir, uint8_t ret_key[AGENT_KEY_BYTES]);
+
+#endif

@@ -1,0 +1,155 @@
+#include "cmd/agent_opts.h"
+
+#include "base/log.h"
+#include "capture/capture.h"
+#include "cmd/options.h"
+
+#include <limits.h>
+
+static int whole_number(const char *value, long max, long *ret)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(value, &end, 10);
+	if (end == value || *end || errno)
+		return -EINVAL;
+	if (v < 1 || v > max)
+		return -ERANGE;
+	*ret = v;
+	return 0;
+}
+
+static int port_add(void *into, const char *value)
+{
+	struct agent_opts *o = into;
+	long v;
+	int r = whole_number(value, 65535, &v);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < o->port_count; i++)
+		if (o->port[i] == v)
+			return 0;
+	if (o->port_count == AGENT_PORTS_MAX)
+		return -E2BIG;
+	o->port[o->port_count++] = (uint16_t)v;
+	return 0;
+}
+
+static int pid_add(void *into, const char *value)
+{
+	struct agent_opts *o = into;
+	long v;
+	int r = whole_number(value, INT_MAX, &v);
+
+	if (r < 0)
+		return r;
+	if (o->discover.pid_count == DISCOVER_PIDS_MAX)
+		return -E2BIG;
+	o->discover.pids[o->discover.pid_count++] = (int)v;
+	return 0;
+}
+
+static int output_set(void *into, const char *value)
+{
+	struct agent_opts *o = into;
+
+	if (strcmp(value, "human") && strcmp(value, "json"))
+		return -EINVAL;
+	o->json = !strcmp(value, "json");
+	return 0;
+}
+
+#define AT(member) offsetof(struct agent_opts, member)
+
+static const struct option_row rows[] = {
+	{ "port", OPTION_CALL, 0, 1, 65535, "N", "meter the server that listens on this port; may be repeated", port_add },
+	{ "pid", OPTION_CALL, 0, 1, INT_MAX, "N", "meter all ports of this process and those it started; may be repeated", pid_add },
+	{ "auto", OPTION_FLAG, AT(discover.automatic), 0, 0, NULL, "find known model servers by themselves", NULL },
+	{ "cgroup", OPTION_TEXT, AT(cgroup), 0, 0, "PATH", "only sockets created in this cgroup", NULL },
+	{ "output", OPTION_CALL, 0, 0, 0, "human|json", "how anomalies are written to standard output (human)", output_set },
+	{ "journal", OPTION_FLAG, AT(journal), 0, 0, NULL, "write anomalies to the journal, too", NULL },
+	{ "records-out", OPTION_TEXT, AT(records_out), 0, 0, "FILE|-", "append one JSON line per request", NULL },
+	{ "state", OPTION_TEXT, AT(state), 0, 0, "DIR", "keep what must outlive a restart here", NULL },
+	{ "duration", OPTION_REAL, AT(duration_s), 0.001, 1e9, "S", "end after so many seconds", NULL },
+	{ "config", OPTION_TEXT, AT(config), 0, 0, "FILE", "read options from a file: name = value", NULL },
+	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
+	{ "socket", OPTION_TEXT, AT(socket), 0, 0, "PATH", "where `weir clients` asks (" AGENT_SOCKET_DEFAULT ")", NULL },
+	{ "user", OPTION_TEXT, AT(user), 0, 0, "NAME", "go on as this user once attached (nobody)", NULL },
+	{ "cpu-limit", OPTION_REAL, AT(cpu_limit_pct), 0.01, 10000, "PCT", "own CPU above which work is shed, percent of a core (10)", NULL },
+	{ "memory-limit", OPTION_REAL, AT(memory_limit_mib), 1, 1e6, "MIB", "own memory above which work is shed (256)", NULL },
+	{ "hook-limit", OPTION_REAL, AT(hook_limit_us), 0.001, 1e6, "US", "mean time of a packet in the meter above which work is shed (200)", NULL },
+	{ "ring-size", OPTION_SIZE, AT(ring_bytes), 4096, CAPTURE_RING_MAX, "BYTES", "ring buffer, K and M understood (2M)", NULL },
+	{ "max-clients", OPTION_UINT, AT(max_clients), 1, CAPTURE_CLIENTS_MAX, "N", "clients counted one by one (65536)", NULL },
+	{ "max-connections", OPTION_UINT, AT(max_conns), 1, CAPTURE_CONNS_MAX, "N", "connections followed at once (65536)", NULL },
+	{ "v6-prefix", OPTION_UINT, AT(v6_prefix), 1, 128, "BITS", "IPv6 clients are counted per network of this length (64)", NULL },
+	{ "client-idle", OPTION_REAL, AT(client_idle_s), 1, 1e9, "S", "a silent client is added to its server's `aged` sum (3600)", NULL },
+	{ "verbose", OPTION_FLAG, AT(verbose), 0, 0, NULL, "say more", NULL },
+};
+
+static void defaults(struct agent_opts *o)
+{
+	*o = (struct agent_opts){ .cpu_limit_pct = 10, .memory_limit_mib = 256, .hook_limit_us = 200, .client_idle_s = 3600 };
+}
+
+static bool given(const char *name, int argc, char **argv, const char **ret)
+{
+	size_t n = strlen(name);
+	bool found = false;
+
+	for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
+		if (strncmp(argv[i], name, n))
+			continue;
+		if (argv[i][n] == '=')
+			*ret = argv[i] + n + 1, found = true;
+		else if (!argv[i][n] && i + 1 < argc)
+			*ret = argv[i + 1], found = true;
+	}
+	return found;
+}
+
+int agent_opts_parse(struct agent_opts *o, int argc, char **argv)
+{
+	const char *file;
+	int r;
+
+	defaults(o);
+	/* The file comes first, so that the command line has the last word. */
+	if (given("--config", argc, argv, &file)) {
+		r = options_read_file(rows, ARRAY_SIZE(rows), o, file);
+		if (r < 0)
+			return -EINVAL;
+	}
+	r = options_parse(rows, ARRAY_SIZE(rows), o, "run (--port N | --pid N | --auto) [OPTION...]", argc, argv, NULL);
+	if (r)
+		return r;
+	if (!o->port_count && !o->discover.pid_count && !o->discover.automatic) {
+		log_error("nothing to watch: give --port N, --pid N or --auto");
+		return -EINVAL;
+	}
+	if (o->json && o->records_out && !strcmp(o->records_out, "-")) {
+		log_error("--records-out - and --output json both want standard output: name a file for the records");
+		return -EINVAL;
+	}
+	if (!o->socket && !(o->socket = strdup(AGENT_SOCKET_DEFAULT)))
+		return -EINVAL;
+	return 0;
+}
+
+int agent_opts_check_file(const char *path)
+{
+	struct agent_opts o;
+	int r;
+
+	defaults(&o);
+	r = options_read_file(rows, ARRAY_SIZE(rows), &o, path);
+	agent_opts_done(&o);
+	return r < 0 ? -EINVAL : 0;
+}
+
+void agent_opts_done(struct agent_opts *o)
+{
+	options_done(rows, ARRAY_SIZE(rows), o);
+}

@@ -1,0 +1,29 @@
+/* agent_opts.h - the options of `weir run` (and `weir check --config`, which tries the same file). */
+#ifndef WEIR_CMD_AGENT_OPTS_H
+#define WEIR_CMD_AGENT_OPTS_H
+
+#include "capture/discover.h"
+
+#define AGENT_PORTS_MAX 256
+#define AGENT_SOCKET_DEFAULT "/run/weir.sock"
+
+struct agent_opts {
+	uint16_t port[AGENT_PORTS_MAX];
+	size_t port_count;
+	struct discover_opts discover;
+	bool json; /* --output */
+	bool journal, prompt_blind, verbose;
+	char *records_out, *state, *config, *cgroup, *socket, *user;
+	double duration_s; /* 0: until told to stop */
+	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
+	double cpu_limit_pct, memory_limit_mib, hook_limit_us;
+	double client_idle_s;
+};
+
+/* Defaults, then the file that --config names, then the command line. 0; 1: help was printed; -EINVAL: said what is wrong. */
+int agent_opts_parse(struct agent_opts *o, int argc, char **argv);
+/* Checks a configuration file alone. 0 or -EINVAL. */
+int agent_opts_check_file(const char *path);
+void agent_opts_done(struct agent_opts *o);
+
+#endif

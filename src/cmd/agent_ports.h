@@ -1,0 +1,40 @@
+/*
+ * agent_ports.h - which ports the agent watches and why; follows what the discovery helper says.
+ */
+#ifndef WEIR_CMD_AGENT_PORTS_H
+#define WEIR_CMD_AGENT_PORTS_H
+
+#include "capture/capture.h"
+#include "capture/watcher.h"
+#include "decode/record.h"
+
+/* A server may be away so long, to restart or to load a model, before its port is let go. */
+#define PORT_GRACE_S 600
+/* A port found by its server's name only is let go after so many requests of which none was of a model API. */
+#define PORT_DOUBT_REQUESTS 200
+
+enum port_source { PORT_NONE, PORT_GIVEN, PORT_OF_PID, PORT_AUTO, PORT_REFUSED };
+
+struct port_note {
+	uint8_t source; /* enum port_source */
+	bool confirmed; /* a request of a model API was seen */
+	bool gone;
+	uint16_t others;  /* requests of other kinds so far */
+	uint32_t pid;
+	uint64_t gone_s;  /* when its listener went away */
+};
+
+struct agent_ports {
+	struct capture *capture;
+	struct port_note note[65536]; /* by port */
+	unsigned watched;
+	bool scanned; /* the helper has looked at least once */
+};
+
+void agent_ports_given(struct agent_ports *p, uint16_t port);
+void agent_ports_message(struct agent_ports *p, const struct watcher_message *m, uint64_t now_s);
+/* A finished request: tells model servers from others. */
+void agent_ports_record(struct agent_ports *p, const struct record *r);
+void agent_ports_second(struct agent_ports *p, uint64_t now_s);
+
+#endif

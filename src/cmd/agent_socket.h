@@ -1,0 +1,54 @@
+/*
+ * agent_socket.h - the unix socket on which `weir clients` asks a running agent.
+ *
+ * A caller sends one line, "clients" or "stats", and gets JSON lines until the agent closes. Answers are
+ * made a piece at a time as the caller reads them, so a slow or hostile caller costs a buffer and a
+ * slot, never the agent's time: at most SOCKET_CALLERS at once, each with SOCKET_PATIENCE_S to move on.
+ */
+#ifndef WEIR_CMD_AGENT_SOCKET_H
+#define WEIR_CMD_AGENT_SOCKET_H
+
+#include "base/str.h"
+#include "capture/capture.h"
+
+#include <sys/types.h>
+
+#define SOCKET_CALLERS 8
+#define SOCKET_PATIENCE_S 10
+
+struct agent_socket;
+
+struct agent_socket_opts {
+	const char *path;
+	gid_t group;	       /* may ask besides root; (gid_t)-1: nobody else */
+	int epoll_fd;	       /* events carry `tag` in the upper half of data.u64 */
+	uint32_t tag;
+	struct capture *capture;
+	void (*stats)(void *ctx, struct str *out); /* writes one JSON object */
+	void *ctx;
+};
+
+/* -EADDRINUSE: a live agent has this path; -EEXIST: something there is not a socket; other negative errno. */
+int agent_socket_open(const struct agent_socket_opts *o, struct agent_socket **ret);
+struct agent_socket *agent_socket_free(struct agent_socket *s);
+static inline void agent_socket_freep(struct agent_socket **s)
+{
+	agent_socket_free(*s);
+}
+
+/* An epoll event with our tag; `which` is the lower half of data.u64. */
+void agent_socket_event(struct agent_socket *s, uint32_t which, uint32_t events);
+/* About once a second: hangs up on who does not move. */
+void agent_socket_second(struct agent_socket *s);
+
+/* "10.0.0.1", or "fd00::1"; v4-mapped shown as IPv4. */
+#define ADDRESS_TEXT 48
+void address_text(const uint8_t addr[16], char out[ADDRESS_TEXT]);
+/* "10.0.0.1:80", "[fd00::1]:80" */
+#define SERVER_TEXT (ADDRESS_TEXT + 8)
+void server_text(const uint8_t addr[16], uint16_t port, char out[SERVER_TEXT]);
+
+/* Appends one line of `weir clients --json`. */
+void client_write_json(struct str *out, const struct weir_client_key *key, const char *name, const struct weir_client *v);
+
+#endif

@@ -1,0 +1,124 @@
+/* cmd_check.c - weir check: what this kernel and host can do, and what is lacking. */
+#include "base/log.h"
+#include "base/str.h"
+#include "capture/discover.h"
+#include "capture/probe.h"
+#include "cmd/agent_opts.h"
+#include "cmd/cmd.h"
+#include "cmd/options.h"
+#include "decode/automaton.h"
+
+#include <sys/utsname.h>
+
+struct check_opts {
+	bool json;
+	char *config;
+};
+
+static const struct option_row rows[] = {
+	{ "json", OPTION_FLAG, offsetof(struct check_opts, json), 0, 0, NULL, "one JSON object", NULL },
+	{ "config", OPTION_TEXT, offsetof(struct check_opts, config), 0, 0, "FILE", "check this configuration file, too", NULL },
+};
+
+static void print_table(const struct probe_result *p, const struct discover_result *d)
+{
+	struct utsname u;
+
+	if (uname(&u) == 0)
+		printf("Linux %s %s\n\n", u.release, u.machine);
+	printf("%-18s %-9s %s\n", "HOOK", "STATE", "FOUND");
+	for (int i = 0; i < PROBE_COUNT; i++) {
+		const struct probe *it = &p->item[i];
+
+		printf("%-18s %-9s %s\n", it->hook, probe_state_name(it->state), it->found);
+		if (*it->lost)
+			printf("%-18s %-9s -> %s\n", "", "", it->lost);
+	}
+	printf("\n%-8s %-8s %s\n", "PORT", "PID", "SERVER");
+	for (size_t i = 0; i < d->count; i++)
+		printf("%-8u %-8d %s\n", d->port[i].port, d->port[i].pid, d->port[i].server);
+	if (!d->count)
+		printf("no known model server listens here; --port N watches any\n");
+	if (d->hidden)
+		printf("%zu processes could not be looked into\n", d->hidden);
+	printf("\n%s\n", p->metering ? "metering is possible" : "metering is NOT possible");
+}
+
+static int print_json(const struct probe_result *p, const struct discover_result *d)
+{
+	struct str out = { 0 };
+	int r;
+
+	json_begin(&out, '{');
+	json_kbool(&out, "metering", p->metering);
+	json_key(&out, "hooks");
+	json_begin(&out, '[');
+	for (int i = 0; i < PROBE_COUNT; i++) {
+		const struct probe *it = &p->item[i];
+
+		json_begin(&out, '{');
+		json_kstring(&out, "hook", span_of(it->hook));
+		json_kstring(&out, "state", span_of(probe_state_name(it->state)));
+		json_kstring(&out, "found", span_of(it->found));
+		json_kstring(&out, "lost", span_of(it->lost));
+		json_end(&out, '}');
+	}
+	json_end(&out, ']');
+	json_key(&out, "servers");
+	json_begin(&out, '[');
+	for (size_t i = 0; i < d->count; i++) {
+		json_begin(&out, '{');
+		json_kuint(&out, "port", d->port[i].port);
+		json_kint(&out, "pid", d->port[i].pid);
+		json_kstring(&out, "server", span_of(d->port[i].server));
+		json_end(&out, '}');
+	}
+	json_end(&out, ']');
+	json_end(&out, '}');
+	str_addc(&out, '\n');
+	r = str_error(&out);
+	if (r == 0 && fwrite(out.p, 1, out.n, stdout) != out.n)
+		r = -EIO;
+	str_done(&out);
+	return r;
+}
+
+static int check(bool json)
+{
+	const struct discover_opts look = { .automatic = true };
+	CLEANUP(freep) struct weir_automaton *automaton = malloc(sizeof(*automaton));
+	CLEANUP(freep) struct discover_result *servers = calloc(1, sizeof(*servers));
+	struct probe_result p;
+	int r = automaton && servers ? automaton_build(automaton) : -ENOMEM;
+
+	if (r == 0)
+		r = probe_run(automaton, &p);
+	if (r < 0) {
+		log_error("cannot check: %s", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	r = discover_scan(&look, servers);
+	if (r < 0)
+		log_warning("cannot look for servers: %s", strerror(-r));
+	if (json)
+		r = print_json(&p, servers);
+	else
+		print_table(&p, servers);
+	probe_done(&p);
+	return p.metering && r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int cmd_check(int argc, char **argv)
+{
+	struct check_opts o = { 0 };
+	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "check [--json] [--config FILE]", argc, argv, NULL);
+
+	if (r)
+		r = r < 0 ? EXIT_USAGE : 0;
+	else if (o.config && agent_opts_check_file(o.config) < 0)
+		r = EXIT_USAGE;
+	else
+		r = check(o.json);
+	options_done(rows, ARRAY_SIZE(rows), &o);
+	return r;
+}
