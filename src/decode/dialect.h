@@ -28,7 +28,7 @@ enum dialect_field {
 	D_FIELD_COUNT,
 };
 
-#define DIALECT_ALTERNATIVES_MAX 6
+#define DIALECT_ALTERNATIVES_MAX 8
 
 enum dialect_stream { STREAM_FIELD, STREAM_DEFAULT, STREAM_ALWAYS, STREAM_NEVER };
 

@@ -1,0 +1,362 @@
+/* assemble.c - the table of open requests, and their slices. */
+#include "decode/assemble_internal.h"
+
+#define REQUEST_BYTES_MAX (WEIR_SLICE_HEAD + 2 * WEIR_SLICE_TAIL + WEIR_SLICE_HEAD) /* a segment may overshoot the kernel's allowance once */
+#define RESPONSE_BYTES_MAX (WEIR_SLICE_ENCODED + WEIR_SLICE_HEAD)
+
+static uint32_t hash(uint64_t conn, uint32_t request)
+{
+	uint64_t h = (conn ^ (uint64_t)request << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+	h ^= h >> 29;
+	return (uint32_t)(h * UINT64_C(0xbf58476d1ce4e5b9) >> 32);
+}
+
+/* ---- slices of one message ------------------------------------------------------------------------ */
+static void pieces_done(struct pieces *s)
+{
+	if (s->buf)
+		explicit_bzero(s->buf, s->len);
+	free(s->buf);
+	s->buf = NULL;
+	s->len = s->cap = 0;
+	s->count = 0;
+}
+
+static int pieces_grow(struct pieces *s, uint32_t want, uint32_t most)
+{
+	uint32_t cap = s->cap ? s->cap : 512;
+	char *buf;
+
+	if (want <= s->cap)
+		return 0;
+	while (cap < want)
+		cap *= 2;
+	cap = MAX(MIN(cap, most), want);
+	/* not realloc(): it would leave the old bytes behind */
+	buf = malloc(cap);
+	if (!buf)
+		return -ENOMEM;
+	if (s->len)
+		memcpy(buf, s->buf, s->len);
+	if (s->buf)
+		explicit_bzero(s->buf, s->len);
+	free(s->buf);
+	s->buf = buf;
+	s->cap = cap;
+	return 0;
+}
+
+static int pieces_add(struct assemble *a, struct pending *p, const struct weir_slice *e)
+{
+	int dir = e->dir;
+	struct pieces *s = &p->side[dir];
+	uint32_t most = dir == WEIR_REQUEST ? REQUEST_BYTES_MAX : RESPONSE_BYTES_MAX;
+	uint64_t off = e->off, end;
+	uint32_t len = e->len;
+	const char *data = e->data;
+	int r;
+
+	s->gap |= e->flags & WEIR_SLICE_GAP;
+	if (e->head_len && !s->head_len)
+		s->head_len = e->head_len;
+	if (!len)
+		return 0;
+	if (s->count) {
+		end = s->piece[s->count - 1].off + s->piece[s->count - 1].len;
+		if (off < end) {
+			a->stats.repeated++;
+			if (end - off >= len)
+				return 0;
+			data += end - off;
+			len -= (uint32_t)(end - off);
+			off = end;
+		}
+	}
+	if (s->len + len > most || (s->count == PIECES_MAX && off != s->piece[s->count - 1].off + s->piece[s->count - 1].len)) {
+		a->stats.cut++;
+		return 0;
+	}
+	r = pieces_grow(s, s->len + len, most);
+	if (r < 0)
+		return r;
+	memcpy(s->buf + s->len, data, len);
+	if (s->count && off == s->piece[s->count - 1].off + s->piece[s->count - 1].len) {
+		s->piece[s->count - 1].len += len;
+	} else {
+		s->piece[s->count].off = off;
+		s->piece[s->count].at = s->len;
+		s->piece[s->count].len = len;
+		s->count++;
+	}
+	s->len += len;
+	return 0;
+}
+
+/* ---- the table ------------------------------------------------------------------------------------ */
+static struct pending **slot_of(struct assemble *a, uint64_t conn, uint32_t request)
+{
+	struct pending **at = &a->buckets[hash(conn, request) & a->mask];
+
+	while (*at && ((*at)->conn != conn || (*at)->request != request))
+		at = &(*at)->chain;
+	return at;
+}
+
+static void lru_remove(struct assemble *a, struct pending *p)
+{
+	if (p->older)
+		p->older->newer = p->newer;
+	else
+		a->oldest = p->newer;
+	if (p->newer)
+		p->newer->older = p->older;
+	else
+		a->newest = p->older;
+	p->older = p->newer = NULL;
+}
+
+static void lru_add(struct assemble *a, struct pending *p)
+{
+	p->older = a->newest;
+	if (a->newest)
+		a->newest->newer = p;
+	else
+		a->oldest = p;
+	a->newest = p;
+}
+
+/* Brings the sums up to date with what this request holds now. */
+static void account(struct assemble *a, struct pending *p)
+{
+	size_t now = sizeof(*p) + p->side[WEIR_REQUEST].cap + p->side[WEIR_RESPONSE].cap + p->facts.block_len;
+
+	a->stats.bytes += now - p->bytes;
+	p->bytes = now;
+}
+
+/* Takes the request out of the table and frees it. */
+static void pending_drop(struct assemble *a, struct pending *p)
+{
+	struct pending **at = slot_of(a, p->conn, p->request);
+
+	if (*at == p)
+		*at = p->chain;
+	lru_remove(a, p);
+	pieces_done(&p->side[WEIR_REQUEST]);
+	pieces_done(&p->side[WEIR_RESPONSE]);
+	a->stats.bytes -= p->bytes;
+	a->stats.open--;
+	facts_done(&p->facts);
+	free(p);
+}
+
+static void make_room(struct assemble *a, const struct pending *keep)
+{
+	while (a->oldest && (a->stats.open > a->opts.max_open || a->stats.bytes > a->opts.max_bytes)) {
+		if (a->oldest == keep)
+			return;
+		a->stats.evicted++;
+		pending_drop(a, a->oldest);
+	}
+}
+
+static struct pending *pending_get(struct assemble *a, const struct weir_slice *e)
+{
+	struct pending **at = slot_of(a, e->conn, e->request), *p = *at;
+
+	if (p) {
+		lru_remove(a, p);
+		lru_add(a, p);
+		return p;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->conn = e->conn;
+	p->request = e->request;
+	p->key = e->key;
+	facts_init(&p->facts);
+	account(a, p);
+	a->stats.open++;
+	*at = p;
+	lru_add(a, p);
+	make_room(a, p);
+	return p;
+}
+
+/* ---- events --------------------------------------------------------------------------------------- */
+/* The facts are read, the bytes are no longer needed. */
+static int request_over(struct assemble *a, struct pending *p, uint64_t whole_bytes)
+{
+	int r;
+
+	if (p->facts.request_read)
+		return 0;
+	r = read_request(a, p, whole_bytes);
+	p->facts.request_read = true;
+	pieces_done(&p->side[WEIR_REQUEST]);
+	return r;
+}
+
+static int on_slice(struct assemble *a, const struct weir_slice *e)
+{
+	uint32_t recent = hash(e->conn, e->request) % ARRAY_SIZE(a->recent);
+	struct pending *p;
+	int r;
+
+	a->stats.slices++;
+	if (a->recent[recent].used && a->recent[recent].conn == e->conn && a->recent[recent].request == e->request) {
+		a->stats.repeated++;
+		return 0;
+	}
+	p = pending_get(a, e);
+	if (!p) {
+		a->stats.no_memory++;
+		return -ENOMEM;
+	}
+	if (e->dir == WEIR_REQUEST && p->facts.request_read)
+		return 0; /* what comes after the answer began changes nothing */
+	r = pieces_add(a, p, e);
+	if (r < 0) {
+		a->stats.no_memory++;
+		return r;
+	}
+	if (e->dir == WEIR_RESPONSE || (e->flags & WEIR_SLICE_MSG_DONE))
+		r = request_over(a, p, e->dir == WEIR_REQUEST ? e->off + e->len : 0);
+	else if (e->flags & WEIR_SLICE_HEAD_DONE)
+		r = read_request(a, p, 0);
+	if (e->dir == WEIR_REQUEST && (e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived) {
+		p->arrived = true;
+		record_arrival(a, p, e->ts);
+	}
+	if (r < 0)
+		a->stats.no_memory++;
+	account(a, p);
+	make_room(a, p);
+	return r;
+}
+
+static int on_done(struct assemble *a, const struct weir_done *d)
+{
+	uint32_t recent = hash(d->conn, d->request) % ARRAY_SIZE(a->recent);
+	struct pending *p = *slot_of(a, d->conn, d->request), blank;
+	struct unpacked u = { 0 };
+	bool have_unpacked = false;
+	int r = 0;
+
+	a->stats.done++;
+	if (a->recent[recent].used && a->recent[recent].conn == d->conn && a->recent[recent].request == d->request) {
+		a->stats.repeated++;
+		return 0;
+	}
+	a->recent[recent].conn = d->conn;
+	a->recent[recent].request = d->request;
+	a->recent[recent].used = true;
+	if (!p) {
+		/* no slice came: ring full, shed, or the request was not seen */
+		memset(&blank, 0, sizeof(blank));
+		blank.conn = d->conn;
+		blank.request = d->request;
+		blank.key = d->key;
+		facts_init(&blank.facts);
+		record_complete(a, &blank, d, NULL);
+		return 0;
+	}
+	p->key = d->key;
+	r = request_over(a, p, d->req_bytes);
+	if (d->flags & WEIR_DONE_ENCODED) {
+		int u_r = unpack_response(a, p, &u);
+
+		have_unpacked = u_r == 0;
+		a->stats.unpacked += have_unpacked && u.whole;
+		a->stats.not_unpacked += !(have_unpacked && u.whole);
+	}
+	if (r == 0)
+		r = read_response(p, d, have_unpacked ? &u : NULL);
+	a->stats.no_memory += r < 0;
+	/* Facts that could not be kept are absent; what the kernel counted is told all the same. */
+	record_complete(a, p, d, have_unpacked ? &u : NULL);
+	unpacked_done(&u);
+	account(a, p);
+	return 0;
+}
+
+static bool slice_makes_sense(const struct weir_slice *e, size_t n)
+{
+	return n >= sizeof(*e) && e->len <= n - sizeof(*e) && e->dir <= WEIR_RESPONSE && e->off < UINT64_MAX - UINT16_MAX &&
+	       e->head_len <= WEIR_HEAD_MAX;
+}
+
+int assemble_event(struct assemble *a, const void *event, size_t n)
+{
+	/* The ring aligns to eight bytes; so does this copy for callers that do not. */
+	_Alignas(8) struct weir_done d;
+	const uint8_t *type = event;
+	struct pending *p;
+	int r;
+
+	if (n && *type == WEIR_EVENT_DONE && n >= sizeof(d)) {
+		memcpy(&d, event, sizeof(d));
+		p = *slot_of(a, d.conn, d.request);
+		r = on_done(a, &d);
+		if (p && *slot_of(a, d.conn, d.request) == p)
+			pending_drop(a, p);
+		return r;
+	}
+	if (n && *type == WEIR_EVENT_SLICE && (uintptr_t)event % 8 == 0 && slice_makes_sense(event, n))
+		return on_slice(a, event);
+	a->stats.bad_events++;
+	return -EBADMSG;
+}
+
+/* ---- life ----------------------------------------------------------------------------------------- */
+int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
+{
+	CLEANUP(assemble_freep) struct assemble *a = NULL;
+	uint32_t buckets = 64;
+
+	if (!opts->automaton)
+		return -EINVAL;
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	a->opts = *opts;
+	if (!a->opts.max_open)
+		a->opts.max_open = ASSEMBLE_OPEN_DEFAULT;
+	if (!a->opts.max_bytes)
+		a->opts.max_bytes = ASSEMBLE_BYTES_DEFAULT;
+	if (opts->host)
+		snprintf(a->host, sizeof(a->host), "%s", opts->host);
+	a->opts.host = a->host;
+	while (buckets < a->opts.max_open && buckets < 1u << 20)
+		buckets *= 2;
+	a->buckets = calloc(buckets, sizeof(*a->buckets));
+	if (!a->buckets)
+		return -ENOMEM;
+	a->mask = buckets - 1;
+	*ret = TAKE_PTR(a);
+	return 0;
+}
+
+struct assemble *assemble_free(struct assemble *a)
+{
+	if (!a)
+		return NULL;
+	while (a->oldest)
+		pending_drop(a, a->oldest);
+	free(a->buckets);
+	explicit_bzero(a, sizeof(*a));
+	free(a);
+	return NULL;
+}
+
+void assemble_set_clock(struct assemble *a, int64_t wall_minus_monotonic_ns)
+{
+	a->wall_ns = wall_minus_monotonic_ns;
+}
+
+const struct assemble_stats *assemble_stats(const struct assemble *a)
+{
+	return &a->stats;
+}

@@ -1,0 +1,68 @@
+/*
+ * assemble.h - ring events in, request records out.
+ *
+ * Slices and completion records (weir/abi.h) are put together by connection and number of the request. Memory is bounded
+ * whatever comes: bytes per request, bytes in all, requests in all; what does not fit pushes out the request that was silent
+ * longest, and is counted. The bytes of a request are read once, then zeroed and freed; records hold lengths and a keyed hash,
+ * never a prompt or a key. Nothing here trusts an event: a wrong one is refused and counted.
+ *
+ * Times: `timestamp` is when the head of the request was complete. duration_ms runs from there to the last byte of the
+ * response. ttft_ms, for streams only, runs from the last byte of the request (the upload is the client's affair) to the
+ * first generated content, which is neither the response's head nor a role-only event.
+ */
+#ifndef WEIR_DECODE_ASSEMBLE_H
+#define WEIR_DECODE_ASSEMBLE_H
+
+#include "base/util.h"
+#include "decode/record.h"
+#include "decode/siphash.h"
+#include "weir/abi.h"
+
+#define ASSEMBLE_OPEN_DEFAULT 16384u          /* requests; more than any server here runs at once */
+#define ASSEMBLE_BYTES_DEFAULT (8u << 20)     /* of slices and texts kept; a quarter of the agent's own budget */
+#define ASSEMBLE_DECODED_MAX (8u << 20)       /* of one compressed body: 64 KiB of slices may unpack to 64 MiB */
+
+struct assemble_opts {
+	const struct weir_automaton *automaton; /* stays the caller's; must outlive */
+	const char *host;                       /* copied; NULL: records have none */
+	uint8_t key[SIPHASH_KEY_BYTES];         /* for hashes of API keys; copied */
+	uint32_t max_open;                      /* 0: the default */
+	size_t max_bytes;                       /* 0: the default */
+	/* A request's head is complete. The record holds what is known by then, and is valid during the call. May be NULL. */
+	void (*arrival)(void *ctx, const struct record *r);
+	/* A request is over. `arrived`: arrival() was called for it. May be NULL. */
+	void (*complete)(void *ctx, const struct record *r, bool arrived);
+	void *ctx;
+};
+
+struct assemble_stats {
+	uint64_t slices, done;
+	uint64_t bad_events;   /* refused: lengths or types that make no sense */
+	uint64_t repeated;     /* bytes or completions that had come before; late slices */
+	uint64_t evicted;      /* open requests pushed out; their completions make records without request fields */
+	uint64_t no_memory;
+	uint64_t cut;          /* slices that did not fit their request's allowance */
+	uint64_t unpacked;     /* compressed bodies read to their end */
+	uint64_t not_unpacked; /* unknown encoding, broken, larger than the allowance, or pieces missing */
+	uint32_t open;
+	size_t bytes;
+};
+
+struct assemble;
+
+int assemble_new(const struct assemble_opts *opts, struct assemble **ret); /* -ENOMEM, -EINVAL */
+struct assemble *assemble_free(struct assemble *a);
+static inline void assemble_freep(struct assemble **a)
+{
+	assemble_free(*a);
+}
+
+/* Wall clock less CLOCK_MONOTONIC, now. To be told again when it moved; requests keep the timestamp they arrived with. */
+void assemble_set_clock(struct assemble *a, int64_t wall_minus_monotonic_ns);
+
+/* One event of the ring. 0; -EBADMSG: not an event; -ENOMEM: lost. */
+int assemble_event(struct assemble *a, const void *event, size_t n);
+
+const struct assemble_stats *assemble_stats(const struct assemble *a);
+
+#endif

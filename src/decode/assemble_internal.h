@@ -1,0 +1,105 @@
+/* assemble_internal.h - shared among assemble*.c; nobody else includes it. */
+#ifndef WEIR_DECODE_ASSEMBLE_INTERNAL_H
+#define WEIR_DECODE_ASSEMBLE_INTERNAL_H
+
+#include "decode/assemble.h"
+#include "decode/dialect.h"
+
+#define PIECES_MAX 24 /* holes in one message's slices, less one: head, tail and a few hot ones */
+
+/* Slices of one message, in order; what touches is one piece. */
+struct pieces {
+	char *buf;
+	uint32_t len, cap;
+	uint32_t head_len; /* 0: not complete */
+	uint16_t count;
+	bool gap; /* the kernel says that bytes are missing */
+	struct {
+		uint64_t off; /* in the message */
+		uint32_t at, len;
+	} piece[PIECES_MAX];
+};
+
+enum text {
+	T_PATH,
+	T_AGENT,
+	T_MODEL,
+	T_USER,
+	T_KEY,
+	T_ID,
+	T_FINISH,
+	T_ANSWERED, /* model of the response */
+	T_COUNT,
+};
+
+/* What was read out of the slices; texts lie in one block, in order. */
+struct facts {
+	char *block;
+	uint16_t block_len;
+	uint16_t at[T_COUNT], len[T_COUNT];
+	int64_t max_tokens, retry, prompt_chars; /* -1: not known */
+	int64_t text_bytes;                      /* of an answer in one piece; -1 */
+	int8_t stream, logprobs;                 /* -1: not said */
+	bool is_get;
+	bool request_read;
+};
+
+struct pending {
+	uint64_t conn;
+	uint32_t request;
+	bool arrived;
+	double timestamp; /* where arrived */
+	struct weir_conn_key key;
+	struct pending *chain;        /* of the hash bucket */
+	struct pending *older, *newer; /* by last event */
+	const struct dialect *dialect;
+	struct pieces side[2]; /* by enum weir_dir */
+	struct facts facts;
+	size_t bytes; /* accounted for this request */
+};
+
+/* What a compressed body held. */
+struct unpacked {
+	bool whole;
+	uint16_t token_mask;
+	uint32_t tokens[WEIR_TOK_COUNT];
+	uint32_t events, delta_events;
+	bool error, content, stream;
+	char *text; /* beginning and end of it */
+	size_t n, cap;
+};
+
+struct assemble {
+	struct assemble_opts opts;
+	char host[256];
+	int64_t wall_ns;
+	struct pending **buckets;
+	uint32_t mask; /* buckets - 1 */
+	struct pending *oldest, *newest;
+	struct weir_conn_key no_key;
+	struct {
+		uint64_t conn;
+		uint32_t request;
+		bool used;
+	} recent[1024]; /* completed lately: what comes for them now is late or repeated */
+	struct assemble_stats stats;
+};
+
+/* assemble_read.c: slices -> facts */
+void facts_init(struct facts *f);
+void facts_done(struct facts *f);
+struct span facts_text(const struct facts *f, enum text t);
+/* Reads the request's slices as far as they are there. `whole_bytes`: length of the message, 0 where not known. */
+int read_request(struct assemble *a, struct pending *p, uint64_t whole_bytes);
+int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u);
+
+/* assemble_unpack.c */
+int unpack_response(const struct assemble *a, const struct pending *p, struct unpacked *ret);
+void unpacked_done(struct unpacked *u);
+
+/* assemble_record.c */
+void record_arrival(struct assemble *a, struct pending *p, uint64_t ts);
+void record_complete(struct assemble *a, struct pending *p, const struct weir_done *d, const struct unpacked *u);
+double wall_seconds(const struct assemble *a, uint64_t ns);
+
+#endif

@@ -1,0 +1,200 @@
+/* assemble_record.c - facts and counts -> record. */
+#include "decode/assemble_internal.h"
+
+#include <arpa/inet.h>
+
+#define ADDRESS_MAX (INET6_ADDRSTRLEN + 8) /* brackets and port */
+
+double wall_seconds(const struct assemble *a, uint64_t ns)
+{
+	return (double)((int64_t)ns + a->wall_ns) / 1e9;
+}
+
+/* v4-mapped addresses are shown as IPv4. port 0: none. */
+static struct span address(char buf[ADDRESS_MAX], const uint8_t addr[16], uint16_t port)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	char text[INET6_ADDRSTRLEN] = "";
+	bool v4 = !memcmp(addr, mapped, sizeof(mapped));
+	int n;
+
+	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + 12 : addr, text, sizeof(text));
+	if (!port)
+		n = snprintf(buf, ADDRESS_MAX, "%s", text);
+	else
+		n = snprintf(buf, ADDRESS_MAX, v4 ? "%s:%u" : "[%s]:%u", text, port);
+	return (struct span){ buf, n > 0 ? MIN((size_t)n, ADDRESS_MAX - 1) : 0 };
+}
+
+/* What the request tells; the same for arrival and completion. */
+static void set_request(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[ADDRESS_MAX])
+{
+	static const uint8_t nobody[16];
+	const struct facts *f = &p->facts;
+
+	r->kind = p->dialect ? p->dialect->kind : f->len[T_PATH] ? KIND_OTHER : KIND_UNKNOWN;
+	if (memcmp(p->key.raddr, nobody, sizeof(nobody)) != 0)
+		record_set_text(r, F_CLIENT_IP, address(client, p->key.raddr, 0));
+	if (p->key.lport)
+		record_set_text(r, F_SERVER, address(server, p->key.laddr, p->key.lport));
+	record_set_text(r, F_HOST, span_of(a->host));
+	record_set_text(r, F_PATH, facts_text(f, T_PATH));
+	record_set_text(r, F_USER_AGENT, facts_text(f, T_AGENT));
+	record_set_text(r, F_MODEL_NAME, facts_text(f, T_MODEL));
+	record_set_text(r, F_USER, facts_text(f, T_USER));
+	record_set_text(r, F_API_KEY, facts_text(f, T_KEY));
+	if (f->max_tokens >= 0)
+		record_set_int(r, F_MAX_TOKENS, f->max_tokens);
+	if (f->retry >= 0)
+		record_set_int(r, F_RETRY, f->retry);
+	if (f->prompt_chars >= 0)
+		record_set_int(r, F_PROMPT_CHARS, f->prompt_chars);
+	if (f->logprobs >= 0)
+		record_set_bool(r, F_LOGPROBS, f->logprobs);
+	if (p->dialect && p->dialect->kind == KIND_INFERENCE)
+		record_set_bool(r, F_STREAM, dialect_streams(p->dialect, f->stream));
+}
+
+void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
+{
+	char client[ADDRESS_MAX], server[ADDRESS_MAX];
+	struct record r;
+
+	p->timestamp = wall_seconds(a, ts);
+	if (!a->opts.arrival)
+		return;
+	record_init(&r);
+	r.timestamp = p->timestamp;
+	set_request(a, &r, p, client, server);
+	if (r.kind == KIND_UNKNOWN)
+		r.kind = KIND_OTHER;
+	a->opts.arrival(a->opts.ctx, &r);
+}
+
+static double ms_between(uint64_t from, uint64_t to)
+{
+	return to > from ? (double)(to - from) / 1e6 : 0;
+}
+
+/* The kernel's counts, or those of the unpacked body: that one it could not read. */
+struct counts {
+	uint16_t mask;
+	uint32_t tokens[WEIR_TOK_COUNT];
+	uint32_t deltas;
+	bool error, stream;
+};
+
+static struct counts counts_of(const struct weir_done *d, const struct unpacked *u)
+{
+	struct counts c = { .mask = d->token_mask, .deltas = d->delta_events, .error = d->flags & WEIR_DONE_ERROR, .stream = d->flags & WEIR_DONE_STREAM };
+
+	memcpy(c.tokens, d->tokens, sizeof(c.tokens));
+	if (!u)
+		return c;
+	/* what the head said (TGI) stays unless the body says it too */
+	for (int i = 0; i < WEIR_TOK_COUNT; i++) {
+		if (!(u->token_mask >> i & 1))
+			continue;
+		c.tokens[i] = u->tokens[i];
+		c.mask |= (uint16_t)(1u << i);
+	}
+	c.deltas = u->delta_events;
+	c.error |= u->error;
+	c.stream = u->stream;
+	return c;
+}
+
+#define BYTES_PER_TOKEN 4 /* the usual rule of thumb for English text; others have fewer */
+
+/* Prompt and completion from what is at hand, where the server said nothing. */
+static void set_estimate(struct record *r, const struct pending *p, const struct counts *c)
+{
+	int64_t text = p->facts.text_bytes;
+
+	if (c->deltas)
+		record_set_int(r, F_COMPLETION_TOKENS, c->deltas);
+	else if (text > 0)
+		record_set_int(r, F_COMPLETION_TOKENS, (text + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN);
+	else
+		return; /* nothing was generated that we know of */
+	if (p->facts.prompt_chars > 0)
+		record_set_int(r, F_PROMPT_TOKENS, (p->facts.prompt_chars + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN);
+	record_set_bool(r, F_ESTIMATED, true);
+}
+
+static void set_tokens(struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
+{
+	const uint16_t completion = 1u << WEIR_TOK_COMPLETION | 1u << WEIR_TOK_ALT_COMPLETION;
+	bool failed = d->status >= 400 || (c->error && !c->deltas);
+
+	/* A count of what was asked (count_tokens), or an old answer fetched again, is no use of the model. */
+	if (r->kind == KIND_CONTROL || (r->kind == KIND_OTHER && p->facts.is_get))
+		return;
+	if (!weir_has_usage(c->mask)) {
+		if (!failed && r->kind != KIND_EMBEDDING)
+			set_estimate(r, p, c);
+		return;
+	}
+	record_set_int(r, F_PROMPT_TOKENS, (int64_t)weir_prompt_tokens(c->mask, c->tokens));
+	if (c->mask & completion)
+		record_set_int(r, F_COMPLETION_TOKENS, (int64_t)weir_completion_tokens(c->mask, c->tokens));
+	if (c->mask & (1u << WEIR_TOK_CACHED | 1u << WEIR_TOK_CACHE_READ | 1u << WEIR_TOK_ALT_CACHED))
+		record_set_int(r, F_CACHED_TOKENS, (int64_t)weir_cached_tokens(c->mask, c->tokens));
+	if (c->mask & (1u << WEIR_TOK_REASONING | 1u << WEIR_TOK_THOUGHTS))
+		record_set_int(r, F_REASONING_TOKENS, (int64_t)weir_reasoning_tokens(c->tokens));
+	/* Anthropic counts at the start (0 or 1) and at the end; an aborted stream told only the first. */
+	if ((d->flags & WEIR_DONE_ABORTED) && (int64_t)c->deltas > record_int(r, F_COMPLETION_TOKENS, 0)) {
+		record_set_int(r, F_COMPLETION_TOKENS, c->deltas);
+		record_set_bool(r, F_ESTIMATED, true);
+	}
+}
+
+static void set_times(const struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
+{
+	uint64_t from = d->req_head_ns ? d->req_head_ns : d->req_first_ns ? d->req_first_ns : d->resp_first_ns, asked;
+
+	r->timestamp = p->arrived ? p->timestamp : wall_seconds(a, from);
+	if (!from || !d->resp_last_ns)
+		return;
+	/* Of a request that nobody saw only the rest of its time is known: better none. */
+	if (d->flags & WEIR_DONE_NO_REQUEST)
+		return;
+	record_set_real(r, F_DURATION_MS, ms_between(from, d->resp_last_ns));
+	asked = d->req_last_ns > from && d->req_last_ns <= d->content_ns ? d->req_last_ns : from;
+	if (c->stream && d->content_ns)
+		record_set_real(r, F_TTFT_MS, ms_between(asked, d->content_ns));
+}
+
+void record_complete(struct assemble *a, struct pending *p, const struct weir_done *d, const struct unpacked *u)
+{
+	char client[ADDRESS_MAX], server[ADDRESS_MAX];
+	struct counts c = counts_of(d, u);
+	const struct facts *f = &p->facts;
+	struct record r;
+
+	if (!a->opts.complete)
+		return;
+	record_init(&r);
+	set_request(a, &r, p, client, server);
+	set_times(a, &r, p, d, &c);
+	/* A path in no table that reports usage is somebody's gateway; without a path the counts are all we have. */
+	if ((r.kind == KIND_OTHER && !f->is_get && weir_completion_tokens(c.mask, c.tokens)) || (r.kind == KIND_UNKNOWN && (weir_has_usage(c.mask) || c.deltas)))
+		r.kind = KIND_INFERENCE;
+	if (r.kind == KIND_UNKNOWN)
+		r.kind = KIND_OTHER;
+	record_set_text(&r, F_REQUEST_ID, facts_text(f, T_ID));
+	if (f->len[T_ANSWERED])
+		record_set_text(&r, F_MODEL_NAME, facts_text(f, T_ANSWERED));
+	if (d->status)
+		record_set_int(&r, F_STATUS, d->status);
+	if (d->flags & WEIR_DONE_ABORTED)
+		record_set_bool(&r, F_ABORTED, true);
+	if (d->status >= 200 && d->status < 300 && (r.kind == KIND_INFERENCE || c.stream))
+		record_set_bool(&r, F_STREAM, c.stream);
+	if (c.error && d->status < 400)
+		record_set_text(&r, F_FINISH_REASON, SPAN("error"));
+	else
+		record_set_text(&r, F_FINISH_REASON, facts_text(f, T_FINISH));
+	set_tokens(&r, p, d, &c);
+	a->opts.complete(a->opts.ctx, &r, p->arrived);
+}
