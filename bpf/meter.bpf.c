@@ -32,7 +32,15 @@
 		go_;                                                                                                   \
 	})
 #define WEIR_CAN_LOOP CAN_LOOP()
+#else
+#define WEIR_STEP_MAX 128 /* the callbacks of bpf_loop need more of the stack */
 #endif
+
+#define WEIR_WALK(p, a, buf, from, to) walk(p, (const struct look *)(buf), from, to)
+
+struct weir_parse;
+struct look;
+int walk(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
 
 #include "weir/conn.h"
 
@@ -48,6 +56,7 @@ const volatile bool cfg_prompt_blind = false;
 const volatile __u32 cfg_v6_prefix = 64;   /* clients of IPv6 are counted per network of this length, 0..128 */
 const volatile __u64 cfg_ring_bytes = 2 << 20;
 const volatile __u32 cfg_abi = WEIR_ABI;
+const volatile bool cfg_test = false;      /* BPF_PROG_TEST_RUN: packets come without a TCP socket, from port 0 */
 
 const struct weir_automaton weir_automaton SEC(".rodata.automaton") = {};
 struct weir_control weir_control = {};
@@ -316,25 +325,68 @@ struct look {
 	__u8 b[WEIR_STEP_MAX];
 };
 
-/* Bytes used, and what they brought (WEIR_EV_*) above bit 16. */
+__noinline int walk(struct weir_parse *p, const struct look *l, __u32 from, __u32 to)
+{
+	return p && l ? (int)weir_walk(p, automaton(), l->b, from, to) : 0;
+}
+
+#ifndef WEIR_FAST
+struct substeps {
+	struct weir_conn *c;
+	const struct look *l;
+	__u32 n;
+};
+
+static long substep_request(__u32 i, struct substeps *s)
+{
+	return weir_step_on(&s->c->in.p, &s->c->reply, automaton(), WEIR_REQUEST, s->l->b, s->n);
+}
+
+static long substep_response(__u32 i, struct substeps *s)
+{
+	return weir_step_on(&s->c->out.p, &s->c->reply, automaton(), WEIR_RESPONSE, s->l->b, s->n);
+}
+#endif
+
+/* weir_step() of meter.h: bytes used, and what they brought (WEIR_EV_*) above bit 16. */
 __noinline int step_request(struct weir_conn *c, const struct look *l, __u32 n)
 {
-	__u32 ev = 0, used;
+	struct weir_parse *p;
 
 	if (!c || !l)
 		return 0;
-	used = weir_step(&c->in.p, &c->reply, automaton(), WEIR_REQUEST, l->b, n, &ev);
-	return (int)(used | ev << 16);
+	p = &c->in.p;
+	p->at = p->ev = 0;
+#ifdef WEIR_FAST
+	while (CAN_LOOP())
+		if (weir_step_on(p, &c->reply, automaton(), WEIR_REQUEST, l->b, n))
+			break;
+#else
+	struct substeps s = { .c = c, .l = l, .n = n };
+
+	bpf_loop(WEIR_SUBSTEPS, substep_request, &s, 0);
+#endif
+	return (int)(p->at | p->ev << 16);
 }
 
 __noinline int step_response(struct weir_conn *c, const struct look *l, __u32 n)
 {
-	__u32 ev = 0, used;
+	struct weir_parse *p;
 
 	if (!c || !l)
 		return 0;
-	used = weir_step(&c->out.p, &c->reply, automaton(), WEIR_RESPONSE, l->b, n, &ev);
-	return (int)(used | ev << 16);
+	p = &c->out.p;
+	p->at = p->ev = 0;
+#ifdef WEIR_FAST
+	while (CAN_LOOP())
+		if (weir_step_on(p, &c->reply, automaton(), WEIR_RESPONSE, l->b, n))
+			break;
+#else
+	struct substeps s = { .c = c, .l = l, .n = n };
+
+	bpf_loop(WEIR_SUBSTEPS, substep_response, &s, 0);
+#endif
+	return (int)(p->at | p->ev << 16);
 }
 
 /* Bytes skipped, and in bit 31 whether the message is complete. */
@@ -952,19 +1004,23 @@ static __always_inline int on_packet(struct __sk_buff *skb, int dir)
 	if (cfg_cgroup_id && bpf_skb_cgroup_id(skb) != cfg_cgroup_id)
 		return 1;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
+	if (!tp && !cfg_test)
 		return 1;
 	if ((bpf_get_prandom_u32() & 63) == 0)
 		began = bpf_ktime_get_ns();
-	g.key.netns = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net->ns.inum;
+	if (tp)
+		g.key.netns = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net->ns.inum;
 	g.seq = bpf_ntohl(th.seq) + (th.flags >> 1 & 1); /* data in a SYN begins after it */
 	if (dir == WEIR_REQUEST) {
 		g.key.lport = bpf_ntohs(th.dest);
 		g.key.rport = bpf_ntohs(th.source);
-		g.tcp.valid = tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_LISTEN;
-		g.tcp.fresh = !g.tcp.valid || tp->bytes_received == 0;
-		g.tcp.rcv_nxt = tp->rcv_nxt;
-		g.tcp.rcv_end = tp->rcv_wup + tp->rcv_wnd;
+		g.tcp.fresh = 1;
+		if (tp && tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_LISTEN) {
+			g.tcp.valid = 1;
+			g.tcp.fresh = tp->bytes_received == 0;
+			g.tcp.rcv_nxt = tp->rcv_nxt;
+			g.tcp.rcv_end = tp->rcv_wup + tp->rcv_wnd;
+		}
 	} else {
 		g.key.lport = bpf_ntohs(th.source);
 		g.key.rport = bpf_ntohs(th.dest);

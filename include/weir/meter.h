@@ -7,7 +7,7 @@
  * weir_want() says how many of the bytes at hand the next step wants to look at (0: it skips without
  * looking); weir_step() is given at most that many, returns how many bytes of the stream it consumed
  * and adds WEIR_EV_* to *ev. A caller loops until its bytes are used up, and acts on *ev after each
- * step: after WEIR_EV_DONE the parser stands at the start of the next message.
+ * step: after WEIR_EV_DONE it takes what it needs and calls weir_begin() for the next message.
  *
  * What a body is decides RFC 9112 section 6.3. Bare LF is taken for CRLF, as all servers here do.
  */
@@ -16,8 +16,23 @@
 
 #include "weir/abi.h"
 
+#ifndef WEIR_STEP_MAX
 #define WEIR_STEP_MAX 160   /* bytes one step looks at: what fits a BPF stack (512) beside the rest */
-#define WEIR_NUMBER_STEP 32 /* the same for numbers and chunk sizes */
+#endif
+#define WEIR_LINE_MAX 32    /* the same where only chunk framing is of interest; longest run of a number or size */
+#define WEIR_SUBSTEPS 64    /* actions taken in one step before the bytes are looked at anew */
+#ifndef WEIR_WALK
+#define WEIR_WALK weir_walk /* the kernel's side puts a function of its own in between, verified by itself */
+#endif
+#ifdef WEIR_CAN_LOOP        /* meter_fast.bpf.c: may_goto bounds loops by itself */
+#define WEIR_LINE_LOOP(i) WEIR_CAN_LOOP
+#else
+#define WEIR_CAN_LOOP 1
+#define WEIR_LINE_LOOP(i) ((i) < WEIR_LINE_MAX)
+#endif
+
+/* What ends a step early: the caller has something to do. */
+#define WEIR_EV_STOP (WEIR_EV_HEAD | WEIR_EV_DONE | WEIR_EV_BAD | WEIR_EV_TUNNEL | WEIR_EV_INTERIM)
 
 enum weir_mode {
 	WEIR_START,      /* before the first byte of a message */
@@ -65,7 +80,7 @@ struct weir_parse {
 	__u64 num;
 	__u64 length;
 	__u32 head_len; /* bytes of the head so far */
-	__u32 tmp;
+	__u32 tmp, stop, at, ev; /* of the step under way */
 	__u16 dfa;
 	__u8 mode, flags;
 	__u8 num_mode, num_kind, num_slot, num_digits;
@@ -125,32 +140,15 @@ WEIR_INLINE __u32 weir_want(const struct weir_parse *p, __u64 avail)
 {
 	__u32 n = avail < WEIR_STEP_MAX ? (__u32)avail : WEIR_STEP_MAX;
 
-	switch (p->mode) {
-	case WEIR_LOST:
-	case WEIR_TUNNEL:
+	if (p->mode <= WEIR_HEAD || p->mode == WEIR_RAW)
+		return n;
+	if (p->mode >= WEIR_LOST)
 		return 0;
-	case WEIR_CHUNK_SIZE:
-	case WEIR_CHUNK_EXT:
-	case WEIR_CHUNK_END:
-	case WEIR_TRAILER:
-		return n < WEIR_NUMBER_STEP ? n : WEIR_NUMBER_STEP;
-	case WEIR_LENGTH:
-	case WEIR_CHUNK_DATA:
-		if (!(p->flags & WEIR_P_SCAN))
-			return 0;
-		if (p->remain < n)
-			n = (__u32)p->remain;
-		break;
-	case WEIR_CLOSE:
-		if (!(p->flags & WEIR_P_SCAN))
-			return 0;
-		break;
-	default:
-		break;
-	}
-	if (p->num_mode)
-		return n < WEIR_NUMBER_STEP ? n : WEIR_NUMBER_STEP;
-	return n;
+	if (p->flags & WEIR_P_SCAN)
+		return n;
+	if (p->mode == WEIR_LENGTH || p->mode == WEIR_CHUNK_DATA || p->mode == WEIR_CLOSE)
+		return 0;
+	return n < WEIR_LINE_MAX ? n : WEIR_LINE_MAX;
 }
 
 /* ---- events and numbers --------------------------------------------------------------------------- */
@@ -214,6 +212,12 @@ WEIR_INLINE void weir_number_begin(struct weir_parse *p, __u8 kind, __u8 slot, _
  * byte, not every way that leads to it.
  */
 #define WEIR_BARRIER() __asm__ __volatile__("" ::: "memory")
+/* The compiler must use this very variable, whose bounds were checked, not something it worked out from the same parts. */
+#ifdef __bpf__
+#define WEIR_OPAQUE(x) __asm__ __volatile__("" : "+r"(x))
+#else
+#define WEIR_OPAQUE(x) ((void)0)
+#endif
 
 /* One byte of a number. 0: it belongs to it, 1: the number ended before it, 2: there is none. */
 WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
@@ -246,28 +250,31 @@ WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
 	return 1;
 }
 
-/* Reads on in a number; stops before the first byte that is not part of it. */
-WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+/* Reads on in a number, in buf[from, to); stops before the first byte that is not part of it. */
+WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
+			      __u32 *ev)
 {
 	__u8 in_head = p->mode == WEIR_HEAD;
 	__u32 over, used;
 
-	p->tmp = 0;
+	p->tmp = from;
+	p->stop = 0;
 	WEIR_NO_UNROLL
-	for (__u32 i = 0; i < WEIR_NUMBER_STEP; i++) {
-		if (i >= n)
-			break;
+	for (__u32 i = 0; WEIR_LINE_LOOP(i); i++) {
+		__u32 at;
+
 		WEIR_BARRIER();
-		over = weir_number_byte(p, buf[i]);
-		if (over) {
-			p->tmp |= over << 8;
+		at = p->tmp;
+		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
-		}
-		p->tmp++;
+		p->stop = weir_number_byte(p, buf[at]);
+		if (p->stop)
+			break;
+		p->tmp = at + 1;
 	}
 	WEIR_BARRIER();
-	used = p->tmp & 0xff;
-	over = p->tmp >> 8;
+	used = p->tmp - from;
+	over = p->stop;
 	if (over == 2) {
 		if (p->num_kind != WEIR_KIND_TOKENS) {
 			*ev |= WEIR_EV_BAD | WEIR_EV_BAD_FRAMING;
@@ -434,20 +441,21 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 	}
 }
 
-#ifndef WEIR_CAN_LOOP
-#define WEIR_CAN_LOOP 1
-#endif
-
-/* Walks until a state with an action is reached or the bytes are used up. Returns bytes used, and sets bit 16 at a hit. */
-WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 n)
+/* Walks buf[from, to) until a state with an action is reached. Returns bytes used, and bit 16 at a hit. */
+WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
 {
 	__u32 s = p->dfa, i;
 
+	if (from >= WEIR_STEP_MAX)
+		return 0;
 	WEIR_NO_UNROLL
-	for (i = 0; WEIR_CAN_LOOP; i++) {
-		if (i >= n || i >= WEIR_STEP_MAX)
+	for (i = 0; i < WEIR_STEP_MAX && WEIR_CAN_LOOP; i++) {
+		__u32 at = from + i;
+
+		WEIR_OPAQUE(at);
+		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
-		s = a->next[(s & (WEIR_STATES - 1)) << 8 | buf[i]];
+		s = a->next[(s & (WEIR_STATES - 1)) << 8 | buf[at]];
 		if (WEIR_UNLIKELY(s & WEIR_HIT)) {
 			i++;
 			break;
@@ -511,26 +519,29 @@ WEIR_INLINE __u32 weir_line_byte(struct weir_parse *p, __u8 c)
 	return p->line && (c == '\r' || c == ';' || c == ' ' || c == '\t') ? WEIR_LINE_MORE : WEIR_LINE_BAD;
 }
 
-WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
+				  __u32 *ev)
 {
 	__u32 used, stop;
 
-	p->tmp = 0;
+	p->tmp = from;
+	p->stop = 0;
 	WEIR_NO_UNROLL
-	for (__u32 i = 0; i < WEIR_NUMBER_STEP; i++) {
-		if (i >= n)
-			break;
+	for (__u32 i = 0; WEIR_LINE_LOOP(i); i++) {
+		__u32 at;
+
 		WEIR_BARRIER();
-		stop = weir_line_byte(p, buf[i]);
-		p->tmp++;
-		if (stop) {
-			p->tmp |= stop << 8;
+		at = p->tmp;
+		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
-		}
+		p->tmp = at + 1;
+		p->stop = weir_line_byte(p, buf[at]);
+		if (p->stop)
+			break;
 	}
 	WEIR_BARRIER();
-	used = p->tmp & 0xff;
-	stop = p->tmp >> 8;
+	used = p->tmp - from;
+	stop = p->stop;
 	if (stop == WEIR_LINE_DATA) {
 		p->mode = WEIR_CHUNK_DATA;
 	} else if (stop == WEIR_LINE_END) {
@@ -556,42 +567,65 @@ WEIR_INLINE void weir_consumed(struct weir_parse *p, struct weir_reply *r, const
 		weir_message_end(p, r, a, dir, ev);
 }
 
-/*
- * After weir_want() answered n > 0: buf holds n bytes. Returns how many of them were consumed: at least one, or none once,
- * where a number ended right before them.
- */
-WEIR_INLINE __u32 weir_step(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+/* Looks at buf[from, to) up to the next action. May use nothing where a number ends right there. */
+WEIR_INLINE __u32 weir_substep(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
+			       __u32 *ev)
 {
 	__u8 mode = p->mode;
 	__u32 used;
 
 	if (mode >= WEIR_CHUNK_SIZE && mode <= WEIR_TRAILER && mode != WEIR_CHUNK_DATA)
-		return weir_chunk_line(p, r, a, dir, buf, n, ev);
+		return weir_chunk_line(p, r, a, dir, buf, from, to, ev);
+	if ((mode == WEIR_LENGTH || mode == WEIR_CHUNK_DATA) && to - from > p->remain)
+		to = from + (__u32)p->remain;
 	if (mode == WEIR_START)
 		p->mode = WEIR_HEAD;
 	if (p->num_mode) {
-		used = weir_number(p, r, a, dir, buf, n, ev);
-		if (p->mode == WEIR_HEAD)
-			p->head_len += used;
-		weir_consumed(p, r, a, dir, used, ev);
-		return used;
-	}
-	used = weir_walk(p, a, buf, n);
-	if (p->mode == WEIR_HEAD) {
-		p->head_len += used & 0xffff;
-		if (p->head_len > WEIR_HEAD_MAX) {
+		used = weir_number(p, r, a, dir, buf, from, to, ev);
+	} else {
+		used = WEIR_WALK(p, a, buf, from, to);
+		if (mode <= WEIR_HEAD && p->head_len + (used & 0xffff) > WEIR_HEAD_MAX) {
 			*ev |= WEIR_EV_TOO_LONG | WEIR_EV_BAD;
 			p->mode = WEIR_LOST;
 			return used & 0xffff;
 		}
+		if (mode <= WEIR_HEAD)
+			p->head_len += used & 0xffff;
 		if (used >> 16)
 			weir_act(p, r, a, dir, ev);
-		return used & 0xffff;
+		used &= 0xffff;
+		if (mode > WEIR_HEAD)
+			weir_consumed(p, r, a, dir, used, ev);
+		return used;
 	}
-	if (used >> 16)
-		weir_act(p, r, a, dir, ev);
-	weir_consumed(p, r, a, dir, used & 0xffff, ev);
-	return used & 0xffff;
+	if (mode <= WEIR_HEAD)
+		p->head_len += used;
+	else
+		weir_consumed(p, r, a, dir, used, ev);
+	return used;
+}
+
+/* The next action in buf[p->at, n). 1: the step is over. */
+WEIR_INLINE __u32 weir_step_on(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n)
+{
+	__u32 from = p->at, ev = 0;
+
+	if (from >= n || !weir_want(p, 1))
+		return 1;
+	p->at = from + weir_substep(p, r, a, dir, buf, from, n, &ev);
+	p->ev |= ev;
+	return (ev & WEIR_EV_STOP) != 0;
+}
+
+/* After weir_want() answered n > 0: buf holds n bytes. Returns how many of them were used. */
+WEIR_INLINE __u32 weir_step(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 n, __u32 *ev)
+{
+	p->at = p->ev = 0;
+	for (int i = 0; i < WEIR_SUBSTEPS; i++)
+		if (weir_step_on(p, r, a, dir, buf, n))
+			break;
+	*ev |= p->ev;
+	return p->at;
 }
 
 /* `n` bytes pass unseen, after weir_want() answered 0. Returns how many of them belong to this message. */
