@@ -16,6 +16,7 @@
 
 #define WEIR_SOFT
 
+#define asm __asm__
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
