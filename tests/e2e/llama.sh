@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# A real llama.cpp. Looked for: $WEIR_LLAMA_SERVER, llama-server in the cache or the path, else llama-cpp-python[server] in the cache
+# (installed there with WEIR_LLAMA_INSTALL=1; that compiles for some ten minutes). Models: $WEIR_DATA/models.
+. "$(dirname "$0")/lib.sh"
+suite_needs ss curl
+
+MODELS=${WEIR_DATA:-$ROOT/../shared/data}/models
+GGUF=$MODELS/tiny-synth.gguf
+VENV=$CACHE/llama-cpp-python
+LLAMA=
+for candidate in "${WEIR_LLAMA_SERVER:-}" "$CACHE/llama/bin/llama-server" "$(command -v llama-server)"; do
+	[ -n "$candidate" ] && [ -x "$candidate" ] && "$candidate" --version >/dev/null 2>&1 && LLAMA=$candidate && break
+done
+if [ ! -r "$GGUF" ]; then
+	skip "$SUITE" "no model: $GGUF (set WEIR_DATA)"
+	suite_end
+fi
+if [ -z "$LLAMA" ] && [ ! -x "$VENV/bin/python" ] && [ "${WEIR_LLAMA_INSTALL:-0}" = 1 ]; then
+	mkdir -p "$CACHE"
+	{ "$PYTHON" -m venv "$VENV" && timeout "${WEIR_LLAMA_INSTALL_S:-1500}" "$VENV/bin/pip" install -q --disable-pip-version-check 'llama-cpp-python[server]'; } \
+		>"$WORK/pip.log" 2>&1 || rm -rf "$VENV"
+fi
+
+llama_start() { # llama_start OPTION...
+	port_new
+	"$LLAMA" -m "$GGUF" --alias tiny --host 127.0.0.1 --port "$PORT" -c 65536 -np 4 -t 1 --offline "$@" >"$WORK/llama.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	wait_for 60 curl -sf -o /dev/null "http://127.0.0.1:$PORT/health"
+}
+
+python_start() {
+	port_new
+	"$VENV/bin/python" -m llama_cpp.server --model "$GGUF" --model_alias tiny --host 127.0.0.1 --port "$PORT" --n_ctx 4096 >"$WORK/llama.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	wait_for 60 curl -sf -o /dev/null "http://127.0.0.1:$PORT/v1/models"
+}
+
+# on NAME STARTER "OPTIONS" [COMPARE OPTIONS...] <PLAN
+on() {
+	local name=$1 starter=$2 options=$3 plan
+	shift 3
+	plan=$(cat)
+	case_wanted "$name" || return 0
+	# shellcheck disable=SC2086
+	$starter $options || { fail "$name" "the server did not start: $(tail -1 "$WORK/llama.log")"; return; }
+	if ! weir_start --port "$PORT"; then
+		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
+	elif ! drive "127.0.0.1:$PORT" <<<"$plan"; then
+		fail "$name" "$(drive_errors)"
+		weir_stop >/dev/null
+	else
+		case_compare "$name" "$@"
+	fi
+	server_end
+}
+
+if [ -n "$LLAMA" ]; then
+	# llama-server closes after each stream although it announced keep-alive: hence "reconnect".
+	on chat llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 5, "reconnect": true, "requests": [
+  {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"stream": true, "tokens": 33}, {"tokens": 12, "prompt": "again"},
+  {"tokens": 12, "prompt": "again"}, {"stream": true, "usage": true, "tokens": 64, "prompt": "again"}]},
+  {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 500}]}]}
+PLAN
+	on completions llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+  {"api": "completion", "tokens": 9}, {"api": "completion", "stream": true, "usage": true, "tokens": 40},
+  {"api": "completion", "stream": true, "tokens": 40}]}]}
+PLAN
+	on native llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+  {"api": "native", "tokens": 9, "prompt": "The river"}, {"api": "native", "stream": true, "tokens": 40, "prompt": "The river rises"}]}]}
+PLAN
+	on responses llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+  {"api": "responses", "tokens": 9}, {"api": "responses", "stream": true, "tokens": 40}]}]}
+PLAN
+	on messages llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+  {"api": "messages", "tokens": 9}, {"api": "messages", "stream": true, "tokens": 40}, {"api": "messages", "stream": true, "tokens": 8}]}]}
+PLAN
+	on errors llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+  {"body": "{bad", "expect": [400, 500]}, {"body": "{\"model\":\"tiny\"}", "expect": [400, 500]}, {"api": "get", "path": "/nowhere", "expect": 404},
+  {"stream": true, "usage": true, "prompt_bytes": 120000, "tokens": 5, "expect": 400}, {"api": "get"}, {"tokens": 4}]}]}
+PLAN
+	on embeddings llama_start "--embeddings --pooling mean" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [{"api": "embedding", "repeat": 3}]}]}
+PLAN
+	# A file with random weights ends by itself and writes what is not UTF-8.
+	if [ -r "$MODELS/tiny-rand.gguf" ]; then
+		GGUF=$MODELS/tiny-rand.gguf
+		on random llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+  {"stream": true, "usage": true, "tokens": 300, "natural": true, "repeat": 3}, {"tokens": 200, "natural": true, "repeat": 3}]}]}
+PLAN
+	fi
+elif [ -x "$VENV/bin/python" ]; then
+	on python-chat python_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 2, "reconnect": true, "requests": [
+  {"tokens": 12, "natural": true}, {"api": "completion", "tokens": 9, "natural": true}, {"stream": true, "tokens": 20, "natural": true}]}]}
+PLAN
+else
+	skip "$SUITE" "no llama-server: set WEIR_LLAMA_SERVER to one, put one into $CACHE/llama/bin, or let WEIR_LLAMA_INSTALL=1 build it"
+fi
+suite_end
