@@ -13,7 +13,8 @@ say         = $(if $(filter 1,$(V)),,@printf '  %-8s %s\n' '$(1)' '$(2)';)
 VERSION    := 0.1.0
 WARN       := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes
 CPPFLAGS   += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"'
-ALL_CFLAGS := -std=c17 $(WARN) -MMD -MP $(CFLAGS)
+# Hidden: a function of ours must not stand in for one of the same name inside a library (json_null, in jansson and here).
+ALL_CFLAGS := -std=c17 $(WARN) -fvisibility=hidden -MMD -MP $(CFLAGS)
 LDLIBS     += -lbpf -lelf -lz -ljansson -lsystemd -lcap-ng -lseccomp -linih -lm -lpthread
 HARDEN     := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 LDHARDEN   := -pie -Wl,-z,relro,-z,now
@@ -39,7 +40,7 @@ ASAN_OBJS  := $(LIB_SRCS:%.c=$(BUILD)/asan/%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help clean tools test-kernels
+.PHONY: all help clean tools test-kernels unit lint test deps check-layers fuzz-build install uninstall
 
 all: $(BUILD)/weir tools ## build/weir and the tools beside it
 
@@ -92,7 +93,7 @@ $(BUILD)/bpftest/%: tests/bpf/%.c $(LIB_OBJS) Makefile
 	$(call say,BPFTEST,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ -lcmocka $(LDLIBS)
 
 # libFuzzer: the whole library is compiled again with coverage, by clang.
-FUZZ_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FUZZ_FLAGS := -O1 -g -fvisibility=hidden -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/fuzz/src/%.o: src/%.c Makefile | $(SKELS)
 	@mkdir -p $(@D)
 	$(call say,FUZZCC,$<)$(CLANG) $(CPPFLAGS) -std=c17 -MMD -MP $(FUZZ_FLAGS) -c $< -o $@
@@ -109,6 +110,64 @@ unit: $(UNIT) ## unit tests (ASan, UBSan; no root)
 	@tests/run unit
 
 fuzz-build: $(FUZZ)
+
+lint: ## layers, banned functions, headers, both compilers, man pages
+	@tests/run lint
+
+check-layers:
+	@tests/lint/layers.sh
+
+test: deps ## the whole suite, from a fresh clone; as root, or what can run without
+	@$(MAKE) --no-print-directory all $(UNIT) $(BPFTEST) $(FUZZ) $(E2E_BIN)
+	@tests/run all
+
+# Programs that the end-to-end suites run, linked with the product's own objects.
+E2E_BIN    := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(wildcard tests/e2e/*.c))
+$(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
+	@mkdir -p $(@D)
+	$(call say,E2E,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
+
+# ---- what Debian must provide ----------------------------------------------------------------------
+DEPS_BUILD := gcc clang llvm make bpftool libbpf-dev libelf-dev zlib1g-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
+              libinih-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev
+DEPS_TEST  := git python3 curl iproute2 iptables procps systemd nginx wrk ethtool
+
+deps: ## install the Debian packages that are missing (as root)
+	@missing=; for p in $(DEPS_BUILD) $(DEPS_TEST); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" -ne 0 ]; then echo "missing packages:$$missing (as root: make deps)" >&2; exit 0; fi; \
+	echo "  APT     $$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	{ apt-get -qq update && apt-get -qq -y --no-install-recommends install $$missing; } >$(DEPS_LOG) 2>&1 || \
+		{ tail -n 5 $(DEPS_LOG) >&2; echo "cannot install$$missing; the whole output is in $(DEPS_LOG)" >&2; exit 1; }
+DEPS_LOG   := $(or $(TMPDIR),/tmp)/weir-deps.log
+
+# ---- install --------------------------------------------------------------------------------------
+BINDIR     := $(PREFIX)/bin
+MANDIR     := $(PREFIX)/share/man/man1
+DOCDIR     := $(PREFIX)/share/doc/weir
+UNITDIR    := $(if $(filter /usr,$(PREFIX)),/lib/systemd/system,$(PREFIX)/lib/systemd/system)
+CATALOGDIR := /usr/lib/systemd/catalog
+MAN        := $(wildcard man/*.1)
+DOCS       := README.md CHANGELOG.md $(wildcard docs/*.md)
+
+install: $(BUILD)/weir ## binary, man pages, journal catalog, unit, docs (PREFIX=, DESTDIR=)
+	install -D -m 0755 $(BUILD)/weir $(DESTDIR)$(BINDIR)/weir
+	install -d $(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)
+	install -m 0644 $(MAN) $(DESTDIR)$(MANDIR)
+	install -m 0644 $(DOCS) $(DESTDIR)$(DOCDIR)
+	install -D -m 0644 deploy/journal/weir.catalog $(DESTDIR)$(CATALOGDIR)/weir.catalog
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|@BINDIR@|$(BINDIR)|' deploy/systemd/weir.service > $(DESTDIR)$(UNITDIR)/weir.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/weir.service
+	@[ -n "$(DESTDIR)" ] || echo "then: journalctl --update-catalog; systemctl daemon-reload; systemctl enable --now weir"
+
+uninstall: ## the reverse of install
+	rm -f $(DESTDIR)$(BINDIR)/weir $(DESTDIR)$(CATALOGDIR)/weir.catalog $(DESTDIR)$(UNITDIR)/weir.service
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,$(notdir $(MAN))) $(addprefix $(DESTDIR)$(DOCDIR)/,$(notdir $(DOCS)))
+	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(DOCDIR)
 
 # Programs for the guests of tests/vm; KERNELS="5.10 6.1" narrows the matrix.
 KERNELS    ?= 5.10 6.1 6.12 7.2
