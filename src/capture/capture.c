@@ -15,35 +15,19 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#if __has_include("meter_fast.skel.h")
-#include "meter_fast.skel.h"
-#define HAVE_METER_FAST 1
-#endif
-#if __has_include("meter.skel.h")
 #include "meter.skel.h"
-#define HAVE_METER 1
-#endif
-#if __has_include("tap.skel.h")
+#include "meter_fast.skel.h"
 #include "tap.skel.h"
-#define HAVE_TAP 1
-#endif
 
-/* The same program for newer and older kernels, the fastest first. Which one the kernel takes is found by trying. */
+/* The best first. Which one the kernel takes is found by trying. */
 static const struct variant {
 	const char *name;
 	const void *(*bytes)(size_t *ret_size);
 	bool soft; /* segments come up, the meter runs in user space */
 } variants[] = {
-#ifdef HAVE_METER_FAST
 	{ "may_goto", meter_fast_bpf__elf_bytes, false },
-#endif
-#ifdef HAVE_METER
 	{ "bpf_loop", meter_bpf__elf_bytes, false },
-#endif
-#ifdef HAVE_TAP
 	{ "tap", tap_bpf__elf_bytes, true },
-#endif
-	{ NULL, NULL, false },
 };
 
 static const char *const program_name[2] = { [WEIR_REQUEST] = "on_ingress", [WEIR_RESPONSE] = "on_egress" };
@@ -387,7 +371,7 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 			return r;
 	}
 	*where = "loading the meter";
-	for (const struct variant *v = variants; v->name && !obj; v++) {
+	for (const struct variant *v = variants; v < variants + ARRAY_SIZE(variants) && !obj; v++) {
 		if (o->variant && strcmp(o->variant, v->name) != 0)
 			continue;
 		if (v->soft)
@@ -547,6 +531,7 @@ const char *capture_stat_name(enum weir_stat s, bool *ret_loss)
 		[WEIR_STAT_UNREADABLE] = { "unreadable", true },
 		[WEIR_STAT_STEPS] = { "too_many_steps", true },
 		[WEIR_STAT_OVERSIZE] = { "oversize", true },
+		[WEIR_STAT_TAP_FULL] = { "tap_full", true },
 		[WEIR_STAT_NS] = { "timed_ns", false },
 		[WEIR_STAT_NS_RUNS] = { "timed_runs", false },
 	};

@@ -125,10 +125,14 @@ static void probe_meter(struct probe_result *r, const struct weir_automaton *aut
 	int e = capture_open(&opts, &c, &where);
 
 	r->metering = e == 0;
-	if (e == 0)
+	if (e == 0 && capture_inexact(c))
+		answer(r, PROBE_METER, PROBE_DEGRADED,
+		       "metered in user space: costs more CPU, and what overruns the ring is counted but not metered; Linux 6.1 would do",
+		       "the verifier refuses the meter; segments are sent up whole");
+	else if (e == 0)
 		answer(r, PROBE_METER, PROBE_OK, NULL, "loads and attaches, variant %s", capture_variant(c));
 	else if (e == -EOPNOTSUPP)
-		answer(r, PROBE_METER, PROBE_MISSING, "nothing can be metered exactly: needs Linux 6.1 or later", "the kernel's verifier refuses every variant");
+		answer(r, PROBE_METER, PROBE_MISSING, "nothing can be metered: needs Linux 5.10, better 6.1", "the verifier refuses every variant");
 	else
 		answer(r, PROBE_METER, PROBE_MISSING, "nothing can be metered", "%s: %s", where, strerror(-e));
 }

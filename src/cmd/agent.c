@@ -70,7 +70,7 @@ void agent_complain_open(int error, const char *where)
 		break;
 	default:
 		if (error == -EOPNOTSUPP)
-			log_error("this kernel's verifier refuses the meter: Linux 6.1 or later is needed (weir check tells more)");
+			log_error("this kernel's verifier refuses the meter: Linux 5.10 is needed, better 6.1 (weir check tells more)");
 		else
 			log_error("%s: %s (weir check tells more)", where, strerror(-error));
 	}
@@ -156,6 +156,7 @@ static int capture_begin(struct agent *g)
 		.max_conns = o->max_conns,
 		.ring_bytes = o->ring_bytes,
 		.automaton = g->automaton,
+		.variant = o->variant,
 		.event = feed_event,
 		.ctx = g->feed,
 	};
@@ -181,6 +182,8 @@ static int capture_begin(struct agent *g)
 		agent_complain_open(r, where);
 		return r;
 	}
+	if (capture_inexact(g->capture))
+		log_warning("the kernel refuses the meter: metering in user space, complete only while `tap_full` is not among the losses");
 	return 0;
 }
 

@@ -86,6 +86,7 @@ static const struct option_row rows[] = {
 	{ "max-connections", OPTION_UINT, AT(max_conns), 1, CAPTURE_CONNS_MAX, "N", "connections followed at once (65536)", NULL },
 	{ "v6-prefix", OPTION_UINT, AT(v6_prefix), 1, 128, "BITS", "IPv6 clients are counted per network of this length (64)", NULL },
 	{ "client-idle", OPTION_REAL, AT(client_idle_s), 1, 1e9, "S", "a silent client is added to its server's `aged` sum (3600)", NULL },
+	{ "variant", OPTION_TEXT, AT(variant), 0, 0, "NAME", "only this variant of the meter: may_goto, bpf_loop or tap (the best)", NULL },
 	{ "verbose", OPTION_FLAG, AT(verbose), 0, 0, NULL, "say more", NULL },
 };
 

@@ -13,7 +13,7 @@ struct agent_opts {
 	struct discover_opts discover;
 	bool json; /* --output */
 	bool journal, prompt_blind, verbose;
-	char *records_out, *state, *config, *cgroup, *socket, *user;
+	char *records_out, *state, *config, *cgroup, *socket, *user, *variant;
 	double duration_s; /* 0: until told to stop */
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
 	double cpu_limit_pct, memory_limit_mib, hook_limit_us;
