@@ -951,6 +951,15 @@ static void worker_bury(struct worker *w)
 	}
 }
 
+static int events_wait(int epoll, struct epoll_event *ev, int max, const struct timespec *wait)
+{
+	int n = epoll_pwait2(epoll, ev, max, wait, NULL);
+
+	if (n < 0 && errno == ENOSYS) /* before 5.11: whole milliseconds, rounded up */
+		n = epoll_wait(epoll, ev, max, wait ? (int)(wait->tv_sec * 1000 + (wait->tv_nsec + 999999) / 1000000) : -1);
+	return n;
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -967,7 +976,7 @@ static void *worker_main(void *arg)
 			wait.tv_sec = (time_t)((w->heap[1]->due_ns - now) / 1000000000u);
 			wait.tv_nsec = (long)((w->heap[1]->due_ns - now) % 1000000000u);
 		}
-		n = epoll_pwait2(w->epoll, ev, 256, forever ? NULL : &wait, NULL);
+		n = events_wait(w->epoll, ev, 256, forever ? NULL : &wait);
 		for (int i = 0; i < n; i++) {
 			if (ev[i].data.ptr == &stopping_fd)
 				return NULL;
