@@ -67,7 +67,8 @@ static void terminal_add_share(struct str *out, const struct anomaly *a)
 	const struct anomaly_contributor *t = &a->top[0];
 	bool own = a->top_count && t->kind == a->scope_kind && a->scope_value && t->value && !strcmp(t->value, a->scope_value);
 
-	if (!a->top_count)
+	/* Some detectors' sentences say it already. */
+	if (!a->top_count || (own && a->summary && strstr(a->summary, "of the excess")))
 		return;
 	str_adds(out, "; ");
 	if (own) {
