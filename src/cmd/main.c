@@ -11,6 +11,7 @@ static const struct command {
 	{ "run", cmd_run, "attach to running model servers and watch" },
 	{ "clients", cmd_clients, "who used what, from the running agent" },
 	{ "check", cmd_check, "what this kernel and host can do, and what is lacking" },
+	{ "replay", cmd_replay, "the same detectors on a file of records, or stdin" },
 	{ NULL, NULL, NULL },
 };
 

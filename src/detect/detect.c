@@ -1,0 +1,479 @@
+/* The engine's clock and its two feeds. What they feed is in entity.c, what comes of it in learn.c and judge.c. */
+#include "detect/detect.h"
+
+#include <math.h>
+
+#include "detect/engine.h"
+
+int detect_open(const struct detect_opts *opts, struct detect **ret)
+{
+	CLEANUP(detect_freep) struct detect *d = calloc(1, sizeof(*d));
+	bool is_new;
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->opts = *opts;
+	if (!(d->opts.lateness_s > 0))
+		d->opts.lateness_s = LATENESS_S;
+	if (!(d->opts.bin_s > 0))
+		d->opts.bin_s = 300;
+	if (!(d->opts.sigma > 0))
+		d->opts.sigma = 3;
+	d->feed_free = d->global = NOBODY;
+	d->tick = -1;
+	for (int i = 0; i < WHEEL; i++)
+		d->head[i] = d->tail[i] = NOBODY;
+	if (d->opts.detector == DETECTOR_STATIC) {
+		r = static_open(&d->opts, &d->bins);
+	} else {
+		r = entities_init(&d->entities);
+		if (r == 0) {
+			d->global = entity_get(&d->entities, ENTITY_GLOBAL, (struct span){ 0 }, &is_new);
+			if (d->global == NOBODY)
+				r = -ENOMEM;
+			else
+				learn_new(d, global_of(d));
+		}
+	}
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(d);
+	return 0;
+}
+
+struct detect *detect_free(struct detect *d)
+{
+	if (!d)
+		return NULL;
+	static_free(d->bins);
+	if (d->entities.bucket)
+		entities_done(&d->entities);
+	free(d->feed);
+	free(d->active);
+	free(d->touched);
+	free(d);
+	return NULL;
+}
+
+static bool push(uint32_t **list, uint32_t *n, uint32_t *cap, uint32_t v)
+{
+	if (*n == *cap) {
+		uint32_t more = *cap ? *cap * 2 : 256;
+		uint32_t *p = realloc(*list, more * sizeof(*p));
+
+		if (!p)
+			return false;
+		*list = p;
+		*cap = more;
+	}
+	(*list)[(*n)++] = v;
+	return true;
+}
+
+static void touch(struct detect *d, struct entity *e, uint32_t i, int32_t tick)
+{
+	if (!e->active) {
+		uint32_t missed = e->step < tick / STEP_S ? (uint32_t)(tick / STEP_S - e->step) : 0;
+
+		if (!push(&d->active, &d->actives, &d->active_cap, i)) {
+			d->error = -ENOMEM;
+			return;
+		}
+		if (missed) {
+			baseline_idle(&e->req, e->n, missed);
+			baseline_idle(&e->tok, e->n, missed);
+			e->n += missed;
+		}
+		e->active = true;
+	}
+	entity_advance(e, tick);
+	if (!e->touched) {
+		if (!push(&d->touched, &d->touches, &d->touched_cap, i)) {
+			d->error = -ENOMEM;
+			return;
+		}
+		e->touched = true;
+	}
+}
+
+static void apply_to(struct detect *d, uint32_t i, const struct feed *f, int32_t tick)
+{
+	struct entity *e = at(d, i);
+	int32_t step = tick / STEP_S % WINDOW_STEPS;
+
+	touch(d, e, i, tick);
+	if (f->flags & FEED_ARRIVAL) {
+		e->s1[tick % STEP_S] += f->weight;
+		e->s10[step] += f->weight;
+		e->requests += f->weight;
+		if (e->last >= 0 && tick - e->last > (int32_t)e->gap)
+			e->gap = (float)(tick - e->last);
+		e->last = tick;
+	}
+	if (f->flags & FEED_TOKENS)
+		e->t10[step] += f->tokens;
+	if (f->flags & FEED_OUTCOME && e->errors) {
+		e->errors->done[step] += f->weight;
+		if (f->flags & FEED_FAILED)
+			e->errors->failed[step] += f->weight;
+	}
+}
+
+static void apply(struct detect *d, const struct feed *f, int32_t tick)
+{
+	apply_to(d, d->global, f, tick);
+	for (int k = 0; k < FEED_ENTITIES; k++) {
+		if (f->entity[k] == NOBODY)
+			continue;
+		/* A completion of a request that has no rate (health, tokenize) says something of servers and models only. */
+		if (k >= 2 && !(f->flags & (FEED_ARRIVAL | FEED_TOKENS)))
+			continue;
+		apply_to(d, f->entity[k], f, tick);
+		if (k < 2 || !(f->flags & FEED_ARRIVAL))
+			continue;
+		for (int j = 2; j < FEED_ENTITIES; j++)
+			if (j != k && f->entity[j] != NOBODY)
+				entity_meet(at(d, f->entity[k]), at(d, f->entity[j]));
+	}
+}
+
+static void feed_refer(const struct detect *d, const struct feed *f, int by)
+{
+	for (int k = 0; k < FEED_ENTITIES; k++)
+		if (f->entity[k] != NOBODY)
+			at(d, f->entity[k])->refs += (uint32_t)by;
+}
+
+static void wheel_put(struct detect *d, uint32_t i)
+{
+	unsigned int w = (unsigned int)d->feed[i].tick % WHEEL;
+
+	d->feed[i].next = NOBODY;
+	if (d->tail[w] == NOBODY)
+		d->head[w] = i;
+	else
+		d->feed[d->tail[w]].next = i;
+	d->tail[w] = i;
+}
+
+static void feed_put(struct detect *d, const struct feed *f)
+{
+	uint32_t i = d->feed_free;
+
+	if (i != NOBODY) {
+		d->feed_free = d->feed[i].next;
+	} else if (d->feed_used < d->feed_cap) {
+		i = d->feed_used++;
+	} else if (d->feed_cap < PENDING_MAX) {
+		uint32_t cap = d->feed_cap ? d->feed_cap * 2 : 1024;
+		struct feed *p = realloc(d->feed, cap * sizeof(*p));
+
+		if (p) {
+			d->feed = p;
+			d->feed_cap = cap;
+			i = d->feed_used++;
+		}
+	}
+	if (i == NOBODY) {
+		apply(d, f, d->tick + 1); /* no room to wait: it counts now */
+		return;
+	}
+	d->feed[i] = *f;
+	feed_refer(d, f, 1);
+	wheel_put(d, i);
+	d->feeds++;
+}
+
+static void run_tick(struct detect *d)
+{
+	int32_t t = ++d->tick;
+	unsigned int w = (unsigned int)t % WHEEL;
+	uint32_t i = d->head[w];
+
+	d->head[w] = d->tail[w] = NOBODY;
+	entity_advance(global_of(d), t);
+	while (i != NOBODY) {
+		uint32_t next = d->feed[i].next;
+
+		if (d->feed[i].tick > t) {
+			wheel_put(d, i);
+		} else {
+			apply(d, &d->feed[i], t);
+			feed_refer(d, &d->feed[i], -1);
+			d->feed[i].next = d->feed_free;
+			d->feed_free = i;
+			d->feeds--;
+		}
+		i = next;
+	}
+	judge_tick(d);
+	for (uint32_t k = 0; k < d->touches; k++)
+		at(d, d->touched[k])->touched = false;
+	d->touches = 0;
+	if (t % STEP_S == STEP_S - 1)
+		learn_step(d);
+}
+
+/* Runs every second that the watermark has passed. */
+static void run_until(struct detect *d, double newest)
+{
+	int64_t target;
+	int32_t quiet = 0;
+
+	if (newest > d->newest)
+		d->newest = newest;
+	target = (int64_t)floor(d->newest - d->opts.lateness_s) - d->base - 1; /* last whole second behind the watermark */
+	while (d->tick < target) {
+		run_tick(d);
+		quiet = d->feeds ? 0 : quiet + 1;
+		if (quiet > SKIP_AFTER_S && target - d->tick > STEP_S) {
+			/* Two days of nothing: the rest of the silence teaches nothing more, and a year has 31 million seconds. */
+			int64_t skip = (target - d->tick) / STEP_S * STEP_S;
+
+			d->base += skip;
+			target -= skip;
+		}
+	}
+	if (d->base + d->tick + 1 > 0 && d->tick >= 0)
+		d->stats.watermark = (double)(d->base + d->tick + 1);
+}
+
+/*
+ * The clock follows arrivals. A record from far ahead of the newest one is believed only when others say the same; a first record from
+ * the future is given up when the rest contradicts it. Returns the tick at which to count `t`.
+ */
+static int32_t clock_take(struct detect *d, double t)
+{
+	int64_t tick;
+
+	if (!d->begun) {
+		d->begun = true;
+		d->base = (int64_t)floor(t);
+		d->newest = t;
+		d->stats.first = t;
+		learn_new(d, global_of(d));
+		if (!push(&d->active, &d->actives, &d->active_cap, d->global))
+			d->error = -ENOMEM;
+		global_of(d)->active = true;
+	}
+	if (t > d->newest + FUTURE_S) {
+		d->ahead_run = d->ahead_run && fabs(t - d->ahead) < FUTURE_S ? d->ahead_run + 1 : 1;
+		d->ahead = t;
+		if (d->ahead_run < FUTURE_CONFIRM) {
+			d->stats.future++;
+			return d->tick + 1;
+		}
+		d->confirmed = 0;
+	} else if (t < d->newest - FUTURE_S && d->confirmed < FUTURE_CONFIRM) {
+		if (++d->behind_run >= FUTURE_CONFIRM) {
+			d->base = (int64_t)floor(t) - (d->tick + 1);
+			d->newest = t;
+			d->stats.first = MIN(d->stats.first, t);
+			d->behind_run = 0;
+		}
+	} else {
+		d->behind_run = 0;
+		if (d->confirmed < FUTURE_CONFIRM && t > d->newest - FUTURE_S)
+			d->confirmed++;
+	}
+	d->ahead_run = 0;
+	run_until(d, t);
+	tick = (int64_t)floor(t) - d->base;
+	if (tick <= d->tick) {
+		d->stats.late++;
+		return d->tick + 1;
+	}
+	return (int32_t)tick;
+}
+
+/* The tick of something that follows an arrival; it does not move the clock. */
+static int32_t clock_later(const struct detect *d, double t)
+{
+	double tick = floor(t) - (double)d->base;
+
+	if (!(tick > d->tick))
+		return d->tick + 1;
+	return tick > d->tick + DURATION_MAX_S ? d->tick + (int32_t)DURATION_MAX_S : (int32_t)tick;
+}
+
+static bool has_rate(const struct record *r)
+{
+	enum record_kind k = r->kind != KIND_UNKNOWN ? r->kind : record_kind_of_path(record_text(r, F_PATH));
+
+	return k == KIND_INFERENCE || k == KIND_EMBEDDING;
+}
+
+static void feed_init(struct detect *d, struct feed *f, const struct record *r)
+{
+	static const struct {
+		enum record_field field;
+		enum entity_kind kind;
+	} of[FEED_ENTITIES] = {
+		{ F_SERVER, ENTITY_SERVER }, { F_MODEL_NAME, ENTITY_MODEL }, { F_CLIENT_IP, ENTITY_CLIENT_IP }, { F_API_KEY, ENTITY_API_KEY }, { F_USER, ENTITY_USER },
+	};
+
+	*f = (struct feed){ .weight = (float)MIN((double)r->weight, WEIGHT_SANE) };
+	for (int k = 0; k < FEED_ENTITIES; k++) {
+		bool is_new;
+
+		f->entity[k] = NOBODY;
+		if (!record_has(r, of[k].field))
+			continue;
+		f->entity[k] = entity_get(&d->entities, of[k].kind, r->text[of[k].field], &is_new);
+		if (is_new)
+			learn_new(d, at(d, f->entity[k]));
+		/* Looking up the next name may evict: hold on to this one. */
+		if (f->entity[k] != NOBODY)
+			at(d, f->entity[k])->refs++;
+	}
+	feed_refer(d, f, -1);
+}
+
+static float sane_tokens(const struct record *r, double tokens)
+{
+	return (float)MIN(tokens, TOKENS_SANE * (double)r->weight);
+}
+
+static void set_outcome(struct feed *f, const struct record *r)
+{
+	int64_t status = record_int(r, F_STATUS, 0);
+
+	if (!status && !record_has(r, F_FINISH_REASON))
+		return;
+	f->flags |= FEED_OUTCOME;
+	if (status >= 500 || span_eq(record_text(r, F_FINISH_REASON), SPAN("error")))
+		f->flags |= FEED_FAILED;
+}
+
+static void set_tokens(struct feed *f, const struct record *r, int64_t told)
+{
+	int64_t completion = record_int(r, F_COMPLETION_TOKENS, 0);
+
+	f->tokens = sane_tokens(r, (double)record_int(r, F_PROMPT_TOKENS, 0) + (double)MAX(completion - told, (int64_t)0));
+	if (f->tokens > 0)
+		f->flags |= FEED_TOKENS;
+}
+
+static void count(struct detect *d, const struct record *r)
+{
+	d->stats.records++;
+	d->stats.requests += (uint64_t)r->weight;
+}
+
+static double end_of(const struct record *r)
+{
+	return r->timestamp + MIN(record_real(r, F_DURATION_MS, 0) / 1000, DURATION_MAX_S);
+}
+
+int detect_record(struct detect *d, const struct record *r)
+{
+	struct feed f, done;
+	int32_t arrival, end;
+	bool rate;
+
+	count(d, r);
+	if (d->bins) {
+		d->stats.first = d->stats.records > 1 ? MIN(d->stats.first, r->timestamp) : r->timestamp;
+		d->stats.watermark = MAX(d->stats.watermark, r->timestamp);
+		return static_record(d->bins, r);
+	}
+	rate = has_rate(r);
+	arrival = clock_take(d, r->timestamp);
+	feed_init(d, &f, r);
+	done = f;
+	set_outcome(&done, r);
+	if (rate)
+		set_tokens(&done, r, 0);
+	end = clock_later(d, end_of(r));
+	if (end <= arrival) {
+		end = arrival;
+		done.flags |= rate ? FEED_ARRIVAL : 0;
+	} else if (rate) {
+		f.flags = FEED_ARRIVAL;
+		f.tick = arrival;
+		feed_put(d, &f);
+	}
+	done.tick = end;
+	if (done.flags)
+		feed_put(d, &done);
+	return d->error;
+}
+
+int detect_arrival(struct detect *d, const struct record *r)
+{
+	struct feed f;
+
+	count(d, r);
+	if (d->bins)
+		return 0; /* the plain method waits for the completion */
+	f.tick = clock_take(d, r->timestamp);
+	if (!has_rate(r))
+		return d->error;
+	{
+		int32_t tick = f.tick;
+
+		feed_init(d, &f, r);
+		f.tick = tick;
+	}
+	f.flags = FEED_ARRIVAL;
+	feed_put(d, &f);
+	return d->error;
+}
+
+int detect_provisional(struct detect *d, const struct record *r, double now, int64_t completion_tokens)
+{
+	struct feed f;
+
+	if (d->bins || !d->begun || completion_tokens <= 0 || !has_rate(r))
+		return 0;
+	feed_init(d, &f, r);
+	f.tokens = sane_tokens(r, (double)completion_tokens);
+	f.flags = FEED_TOKENS;
+	f.tick = clock_later(d, now);
+	feed_put(d, &f);
+	return d->error;
+}
+
+int detect_complete(struct detect *d, const struct record *r, int64_t already_told_tokens)
+{
+	struct feed f;
+
+	if (d->bins)
+		return static_record(d->bins, r);
+	if (!d->begun)
+		return detect_record(d, r); /* attached in the middle of it: the arrival was never told */
+	feed_init(d, &f, r);
+	set_outcome(&f, r);
+	if (has_rate(r))
+		set_tokens(&f, r, already_told_tokens);
+	f.tick = clock_later(d, end_of(r));
+	if (f.flags)
+		feed_put(d, &f);
+	return d->error;
+}
+
+int detect_advance(struct detect *d, double now)
+{
+	if (!d->begun || d->bins)
+		return 0;
+	run_until(d, now);
+	return d->error;
+}
+
+int detect_finish(struct detect *d)
+{
+	if (d->bins)
+		return static_finish(d->bins, &d->opts, &d->stats);
+	if (d->begun)
+		run_until(d, d->newest);
+	return d->error;
+}
+
+void detect_stats(const struct detect *d, struct detect_stats *ret)
+{
+	*ret = d->stats;
+	ret->evicted = d->entities.evicted + d->entities.refused;
+	for (int k = 0; k < ENTITY_KIND_COUNT; k++)
+		ret->entities += k == ENTITY_GLOBAL ? 0 : d->entities.count[k];
+}

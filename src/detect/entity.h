@@ -1,0 +1,86 @@
+/*
+ * entity.h - who takes part: global, servers, models, addresses, keys, users; each with its windows and baselines.
+ *
+ * Bounded: each kind has a ceiling (tuning.h); beyond it the least recently active entity that nothing refers to makes
+ * room, and is counted. Times are ticks: whole seconds since the engine's first record.
+ */
+#ifndef WEIR_DETECT_ENTITY_H
+#define WEIR_DETECT_ENTITY_H
+
+#include "detect/anomaly.h"
+#include "detect/baseline.h"
+#include "detect/tuning.h"
+
+#define NOBODY UINT32_MAX
+#define IDENTITY_KINDS 3 /* client_ip, api_key, user, in the order of the enum */
+#define IDENTITY_OF(kind) ((unsigned int)(kind) - ENTITY_CLIENT_IP)
+
+/* Completions with a known outcome, per global, server and model. */
+struct errors {
+	float done[WINDOW_STEPS], failed[WINDOW_STEPS];
+	double share; /* usual */
+	double weight;
+	uint8_t hist;
+};
+
+struct entity {
+	uint64_t hash;
+	char *name;
+	struct errors *errors; /* NULL for identities */
+	uint32_t chain, newer, older;
+	uint32_t refs;   /* pending feeds and open incidents */
+	uint8_t kind;
+	bool active;     /* stands in the list of the active */
+	bool touched;    /* in this tick */
+	uint8_t hist_flood, hist_cost; /* one bit a tick, newest lowest */
+	bool suspect;    /* in an open incident: learns nothing */
+	int8_t run_req, run_tok;
+	uint32_t n;      /* steps learnt, the prior's worth included */
+	uint32_t prior;  /* of them: not its own */
+	int32_t tick;    /* windows are valid for this tick */
+	int32_t step;    /* first step not learnt yet, while not active */
+	int32_t last;    /* newest arrival */
+	float gap;       /* longest silence, decayed */
+	float requests;  /* all its life */
+	uint16_t drop_ticks;
+	float s1[STEP_S];        /* requests by second */
+	float s10[WINDOW_STEPS]; /* requests by step */
+	float t10[WINDOW_STEPS]; /* tokens by step */
+	struct baseline req, tok;
+	/* Who is most often seen with it (majority vote): the low half of the other's hash. */
+	uint32_t mate[IDENTITY_KINDS];
+	uint8_t votes[IDENTITY_KINDS];
+};
+
+#define PAGE_ENTITIES 1024
+#define PAGES_MAX ((ENTITIES_CLIENT_IP + ENTITIES_API_KEY + ENTITIES_USER + ENTITIES_MODEL + ENTITIES_SERVER) / PAGE_ENTITIES + 1)
+#define BUCKETS (1u << 18)
+
+struct entities {
+	struct entity *page[PAGES_MAX];
+	uint32_t used, free; /* free: head of a list through `chain` */
+	uint32_t *bucket;
+	uint32_t count[ENTITY_KIND_COUNT];
+	uint32_t newest[ENTITY_KIND_COUNT], oldest[ENTITY_KIND_COUNT];
+	uint64_t evicted, refused;
+};
+
+int entities_init(struct entities *es);
+void entities_done(struct entities *es);
+static inline struct entity *entity_at(const struct entities *es, uint32_t i)
+{
+	return &es->page[i / PAGE_ENTITIES][i % PAGE_ENTITIES];
+}
+/* The entity of that name, made where it is new (*ret_new). NOBODY where there is no room for it. */
+uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name, bool *ret_new);
+
+/* Moves the windows up to `tick`. */
+void entity_advance(struct entity *e, int32_t tick);
+double entity_requests10(const struct entity *e);
+double entity_requests60(const struct entity *e);
+double entity_tokens60(const struct entity *e);
+void entity_meet(struct entity *a, const struct entity *b);
+/* Are these two mostly one and the same traffic? */
+bool entity_linked(const struct entity *a, const struct entity *b);
+
+#endif

@@ -1,0 +1,175 @@
+/* Every ten seconds: what was normal becomes what is expected. */
+#include "detect/engine.h"
+
+#define GAP_KEEP 0.995f /* per PEAK_STEPS generation */
+
+void learn_new(struct detect *d, struct entity *e)
+{
+	int32_t next = d->tick + 1;
+
+	e->tick = d->tick;
+	e->step = next / STEP_S;
+	e->last = -1;
+	if (is_identity(e)) {
+		const struct pool *p = &d->pool[e->kind];
+
+		e->n = e->prior = MIN(d->steps, (uint32_t)PRIOR_STEPS);
+		baseline_init(&e->req, p->req.fast, p->req.disp10 > 0 ? p->req.disp10 : (float)DISP_PRIOR);
+		baseline_init(&e->tok, p->tok.fast, p->tok.disp10 > 0 ? p->tok.disp10 : (float)DISP_PRIOR);
+		if (p->req.disp60 > 0)
+			e->req.disp60 = p->req.disp60;
+		if (p->tok.disp60 > 0)
+			e->tok.disp60 = p->tok.disp60;
+	} else {
+		baseline_init(&e->req, 0, (float)DISP_PRIOR);
+		baseline_init(&e->tok, 0, (float)DISP_PRIOR);
+	}
+}
+
+/* What the suspects of open incidents sent above their own past: the total must not learn it. */
+static double excess_of_suspects(const struct detect *d, double *ret_tokens)
+{
+	int32_t step = d->tick / STEP_S;
+	double excess = 0;
+
+	*ret_tokens = 0;
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		const struct incident *in = &d->incident[i];
+
+		if (!in->used || !in->open)
+			continue;
+		for (unsigned int k = 0; k < in->members; k++) {
+			const struct entity *e = at(d, in->suspect[k]);
+
+			if (!is_identity(e) || e->tick / STEP_S != step)
+				continue;
+			excess += MAX(0.0, (double)e->s10[step % WINDOW_STEPS] - baseline_expected(&e->req));
+			*ret_tokens += MAX(0.0, (double)e->t10[step % WINDOW_STEPS] - baseline_expected(&e->tok));
+		}
+	}
+	return excess;
+}
+
+static void learn_errors(struct errors *er)
+{
+	double done = 0, failed = 0;
+
+	for (int i = 0; i < WINDOW_STEPS; i++) {
+		done += (double)er->done[i];
+		failed += (double)er->failed[i];
+	}
+	/* A window of six steps is looked at six times. */
+	done /= WINDOW_STEPS;
+	failed /= WINDOW_STEPS;
+	if (er->hist & 7 || done <= 0)
+		return;
+	er->share = (er->share * er->weight + failed) / (er->weight + done);
+	er->weight = MIN(er->weight + done, ERROR_HALF_N);
+}
+
+/* The global series while something global is wrong, or a model's while it fails: nothing is learnt. */
+static bool frozen(const struct detect *d, const struct entity *e)
+{
+	if (e->suspect)
+		return true;
+	if (e->kind == ENTITY_GLOBAL)
+		return incident_any(d, 1u << WATCH_RISE | 1u << WATCH_DROP);
+	return is_identity(e) && (e->hist_flood & 7 || e->hist_cost & 7);
+}
+
+void learn_step(struct detect *d)
+{
+	int32_t step = d->tick / STEP_S;
+	struct {
+		double req, tok, disp10, disp60, tok10, tok60;
+		uint32_t n, known;
+	} sum[ENTITY_KIND_COUNT] = { 0 };
+	double suspect_tokens, suspect_excess = excess_of_suspects(d, &suspect_tokens);
+	double all = baseline_expected(&global_of(d)->req);
+	bool rotate;
+
+	d->models_active = 0;
+	for (uint32_t k = 0; k < d->actives;) {
+		struct entity *e = at(d, d->active[k]);
+		double x10, x60, t10, t60;
+
+		entity_advance(e, d->tick);
+		x10 = (double)e->s10[step % WINDOW_STEPS];
+		x60 = entity_requests60(e);
+		t10 = (double)e->t10[step % WINDOW_STEPS];
+		t60 = entity_tokens60(e);
+		if (e->kind == ENTITY_GLOBAL) {
+			x10 = MAX(0.0, x10 - suspect_excess);
+			x60 = MAX(0.0, x60 - suspect_excess * WINDOW_STEPS);
+			t10 = MAX(0.0, t10 - suspect_tokens);
+			t60 = MAX(0.0, t60 - suspect_tokens * WINDOW_STEPS);
+		}
+		if (e->kind == ENTITY_MODEL)
+			d->models_active++;
+		rotate = (e->n + 1) % PEAK_STEPS == 0;
+		if (!frozen(d, e)) {
+			baseline_learn(&e->req, x10, x60, e->n, &e->run_req);
+			baseline_learn(&e->tok, t10, t60, e->n, &e->run_tok);
+			baseline_peak(&e->req, x10, x60);
+			baseline_peak(&e->tok, t10, t60);
+			if (e->errors)
+				learn_errors(e->errors);
+			e->n++;
+			if (rotate) {
+				baseline_rotate(&e->req, false);
+				baseline_rotate(&e->tok, false);
+				e->gap *= GAP_KEEP;
+			}
+			if (is_identity(e)) {
+				struct pool *p = &d->pool[e->kind];
+
+				baseline_peak(&p->req, x10, x60);
+				baseline_peak(&p->tok, t10, t60);
+				sum[e->kind].req += (double)e->req.fast;
+				sum[e->kind].tok += (double)e->tok.fast;
+				sum[e->kind].n++;
+				if (e->n - e->prior >= DROP_STEPS) {
+					sum[e->kind].disp10 += (double)e->req.disp10;
+					sum[e->kind].disp60 += (double)e->req.disp60;
+					sum[e->kind].tok10 += (double)e->tok.disp10;
+					sum[e->kind].tok60 += (double)e->tok.disp60;
+					sum[e->kind].known++;
+				}
+			}
+		} else {
+			/* What it did while suspected is no habit. */
+			e->req.cur10 = e->req.cur60 = e->tok.cur10 = e->tok.cur60 = 0;
+		}
+		if (e->kind != ENTITY_GLOBAL && x60 <= 0 && t60 <= 0 && !e->suspect && (double)e->req.fast < all * 0.1) {
+			e->active = false;
+			e->hist_flood = e->hist_cost = 0;
+			e->step = step + 1;
+			d->active[k] = d->active[--d->actives];
+			continue;
+		}
+		k++;
+	}
+	d->steps++;
+	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT; k++) {
+		struct pool *p = &d->pool[k];
+
+		if (sum[k].n) {
+			double n = sum[k].n;
+
+			p->req.fast = p->req.slow = (float)(sum[k].req / n);
+			p->tok.fast = p->tok.slow = (float)(sum[k].tok / n);
+		}
+		if (sum[k].known) {
+			double n = sum[k].known;
+
+			p->req.disp10 = (float)(sum[k].disp10 / n);
+			p->req.disp60 = (float)(sum[k].disp60 / n);
+			p->tok.disp10 = (float)(sum[k].tok10 / n);
+			p->tok.disp60 = (float)(sum[k].tok60 / n);
+		}
+		if (d->steps % PEAK_STEPS == 0) {
+			baseline_rotate(&p->req, false);
+			baseline_rotate(&p->tok, false);
+		}
+	}
+}

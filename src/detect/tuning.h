@@ -1,0 +1,106 @@
+/*
+ * tuning.h - every constant of the adaptive engine, in one place, with the reason for its size.
+ *
+ * A step is 10 s: the unit in which baselines learn. Windows are 10 s and 60 s.
+ */
+#ifndef WEIR_DETECT_TUNING_H
+#define WEIR_DETECT_TUNING_H
+
+#define STEP_S 10
+#define WINDOW_STEPS 6 /* the 1-minute window */
+
+/* The clock */
+#define LATENESS_S 2.0
+#define FUTURE_S 3600.0        /* a timestamp further ahead of the newest must be confirmed before the clock follows it */
+#define FUTURE_CONFIRM 3       /* by so many records in a row */
+#define DURATION_MAX_S 3600.0  /* a longer request completes, for the engine, after an hour */
+#define SKIP_AFTER_S 172800    /* silence is ticked through for two days; the rest of a longer one is skipped */
+#define PENDING_MAX (1u << 18) /* feeds waiting for their second; beyond, they count at once */
+#define WEIGHT_SANE 1e9
+#define TOKENS_SANE 1e8 /* per request; ten times the longest context sold. More is counted as this much */
+
+/* Entities: full state each, about 300 bytes with the name */
+#define ENTITIES_CLIENT_IP 131072
+#define ENTITIES_API_KEY 65536
+#define ENTITIES_USER 65536
+#define ENTITIES_MODEL 1024
+#define ENTITIES_SERVER 1024
+#define ENTITY_NAME_MAX 128 /* of a longer name this much is kept; the hash tells them apart */
+#define IDLE_STEPS 6        /* without traffic for a whole window an entity leaves the list of the active */
+
+/* Baselines */
+#define HALF_FAST_STEPS 60.0   /* 10 min: follows the day */
+#define HALF_SLOW_STEPS 2160.0 /* 6 h: remembers what this entity has been */
+#define HALF_DISP_STEPS 1080.0 /* 3 h */
+#define DISP_PRIOR 2.0         /* variance/mean before anything is known */
+#define DISP_PRIOR_STEPS 6.0   /* and how many steps that guess is worth */
+#define CLAMP_SD 4.0           /* what one step may teach */
+#define CLAMP_RUN 10           /* so many clamped steps of one sign are no outliers: learn the level */
+#define PEAK_STEPS 60          /* a peak becomes a habit after this long: an attack must not excuse itself */
+#define PEAK_HALF_GENERATIONS 144.0 /* a day */
+#define PRIOR_STEPS 60         /* what the pool's mean is worth for an entity never seen: 10 min */
+#define YOUNG_INFLATION 6.0    /* variance of a test n steps after the start: times 1 + this/n */
+
+/* Flood */
+#define Z_ENTER 5.0
+#define Z_SURE 10.0            /* one tick is enough */
+#define Z_GLOBAL 3.0           /* the total must be lifted too; the source's own jump is the main evidence */
+#define FLOOD_MIN_10 10.0      /* requests of excess in the window: below 1/s no server minds */
+#define FLOOD_MIN_60 30.0
+#define FLOOD_LIFT 0.5         /* excess of the source against all that is expected */
+#define FLOOD_RATIO 3.0        /* against its own past */
+#define HABIT 1.2              /* against its own peaks, and for a young entity those of its kind */
+#define RIPE_STEPS 120         /* 20 min */
+#define FEW_SOURCES 5
+#define FEW_SHARE 0.7          /* of the excess, held by few sources together */
+#define SCOPE_SHARE 0.8        /* a smaller scope is taken when it explains this much of the larger one's excess */
+#define TOP_SHARE 0.1          /* below nobody is named */
+#define TOP_MIN 3.0            /* sigma above its own past, for whoever is named */
+
+/* A rise that nobody explains */
+#define RISE_Z 6.0
+#define RISE_RATIO 2.5
+#define RISE_WARN_RATIO 5.0
+#define RISE_MIN_60 60.0
+#define RISE_STEPS 60
+
+/* Cost */
+#define COST_STEPS 30          /* known for 5 min at least, else there is no past */
+#define COST_REQUESTS 20.0
+#define COST_MIN_60 6000.0     /* tokens of excess a minute */
+#define COST_LIFT 0.1          /* of all tokens expected */
+#define COST_RATIO 3.0
+#define COST_HABIT 1.3
+#define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
+#define COST_YOUNG_Z 8.0
+
+/* Errors */
+#define ERROR_PRIOR 0.01
+#define ERROR_PRIOR_N 200.0
+#define ERROR_HALF_N 20000.0   /* requests after which half of the share learnt is forgotten */
+#define ERROR_MIN 8.0
+#define ERROR_SHARE 0.12
+#define ERROR_Z 6.0
+
+/* Drop */
+#define DROP_STEPS 30
+#define DROP_CUSTOMER_STEPS 360 /* an hour of steady life */
+#define DROP_CUSTOMER_SHARE 0.2
+#define DROP_SHARE 0.3
+#define DROP_Z 6.0
+#define DROP_SILENCE 20.0      /* expected requests, over the dispersion, that did not come */
+#define DROP_SILENCE_S 30
+#define DROP_CUSTOMER_SILENCE_S 60
+#define DROP_GAP 3.0           /* times the longest silence it is known for */
+#define DROP_TICKS 10
+
+/* Incidents */
+#define INCIDENTS_MAX 64
+#define LEAVE_FACTOR 0.6
+#define LEAVE_S 30
+#define REOPEN_S 300
+#define ACCEPT_S 1800
+#define UPDATE_S 60
+#define STARTUP_STEPS 1        /* whole steps before anything is judged */
+
+#endif
