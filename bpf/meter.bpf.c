@@ -32,15 +32,17 @@
 		go_;                                                                                                   \
 	})
 #define WEIR_CAN_LOOP CAN_LOOP()
-#else
+#elif !defined(WEIR_SOFT)
 #define WEIR_STEP_MAX 128 /* the callbacks of bpf_loop need more of the stack */
 #endif
 
+#ifndef WEIR_SOFT /* which has included meter.h already */
 #define WEIR_WALK(p, a, buf, from, to) walk(p, (const struct look *)(buf), from, to)
 
 struct weir_parse;
 struct look;
 int walk(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
+#endif
 
 #include "weir/conn.h"
 
