@@ -12,9 +12,6 @@ declare -A allowed=(
 	[ui]="base decode detect store sink ui"
 	[cmd]="base capture decode detect store sink ui cmd"
 )
-# One place where two layers meet below cmd: capture uses the automaton and the framing that decode owns.
-allowed[capture]+=" decode"
-
 for f in $(files 'src/**/*.c' 'src/**/*.h'); do
 	layer=$(echo "$f" | cut -d/ -f2)
 	if [ -z "${allowed[$layer]:-}" ]; then
