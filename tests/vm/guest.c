@@ -488,6 +488,8 @@ static int exact(const char *variant, uint16_t port, int rounds)
 	if (r != 0)
 		return 2;
 	seen = clients_of(c);
+	if (capture_stats(c, stats) < 0)
+		return 2;
 	f = open_memstream(&text, &n);
 	if (!f || get(port, "/truth", f) < 0)
 		return 2;
@@ -495,8 +497,6 @@ static int exact(const char *variant, uint16_t port, int rounds)
 	f = fmemopen(text, n, "r");
 	truth = f ? truth_read(f) : json_object();
 	r = compare(truth, seen);
-	if (capture_stats(c, stats) < 0)
-		return 2;
 	if (heard.bad || !heard.done || heard.done != stats[WEIR_STAT_RESPONSES]) {
 		printf("%llu records heard of %llu responses, %llu not understood\n", (unsigned long long)heard.done,
 		       (unsigned long long)stats[WEIR_STAT_RESPONSES], (unsigned long long)heard.bad);
