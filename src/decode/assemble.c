@@ -1,7 +1,8 @@
 /* assemble.c - the table of open requests, and their slices. */
 #include "decode/assemble_internal.h"
 
-#define REQUEST_BYTES_MAX (WEIR_SLICE_HEAD + 2 * WEIR_SLICE_TAIL + WEIR_SLICE_HEAD) /* a segment may overshoot the kernel's allowance once */
+/* The kernel's allowances, each overshot by one slice. */
+#define REQUEST_BYTES_MAX (WEIR_SLICE_HEAD + WEIR_SLICE_TAIL + WEIR_SLICE_HEAD)
 #define RESPONSE_BYTES_MAX (WEIR_SLICE_ENCODED + WEIR_SLICE_HEAD)
 
 static uint32_t hash(uint64_t conn, uint32_t request)
@@ -199,6 +200,14 @@ static int request_over(struct assemble *a, struct pending *p, uint64_t whole_by
 	return r;
 }
 
+/* Nothing more of the request is to come. */
+static bool all_there(const struct pending *p)
+{
+	const struct pieces *s = &p->side[WEIR_REQUEST];
+
+	return p->expect && s->count && s->piece[s->count - 1].off + s->piece[s->count - 1].len >= p->expect;
+}
+
 static int on_slice(struct assemble *a, const struct weir_slice *e)
 {
 	uint32_t recent = hash(e->conn, e->request) % ARRAY_SIZE(a->recent);
@@ -222,13 +231,18 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 		a->stats.no_memory++;
 		return r;
 	}
-	if (e->dir == WEIR_RESPONSE || (e->flags & WEIR_SLICE_MSG_DONE))
-		r = request_over(a, p, e->dir == WEIR_REQUEST ? e->off + e->len : 0);
-	else if (e->flags & WEIR_SLICE_HEAD_DONE)
+	if (e->dir == WEIR_RESPONSE) {
+		r = request_over(a, p, 0);
+	} else if ((e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived) {
 		r = read_request(a, p, 0);
-	if (e->dir == WEIR_REQUEST && (e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived) {
 		p->arrived = true;
 		record_arrival(a, p, e->ts);
+		if (all_there(p)) {
+			p->facts.request_read = true;
+			pieces_done(&p->side[WEIR_REQUEST]);
+		}
+	} else if (p->arrived && all_there(p)) {
+		r = request_over(a, p, 0);
 	}
 	if (r < 0)
 		a->stats.no_memory++;

@@ -49,6 +49,7 @@ struct pending {
 	uint32_t request;
 	bool arrived;
 	double timestamp; /* where arrived */
+	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
 	struct weir_conn_key key;
 	struct pending *chain;        /* of the hash bucket */
 	struct pending *older, *newer; /* by last event */
@@ -89,8 +90,8 @@ struct assemble {
 void facts_init(struct facts *f);
 void facts_done(struct facts *f);
 struct span facts_text(const struct facts *f, enum text t);
-/* Reads the request's slices as far as they are there. `whole_bytes`: length of the message, 0 where not known. */
-int read_request(struct assemble *a, struct pending *p, uint64_t whole_bytes);
+/* Reads the request's slices as far as they are there. `seen_bytes`: of the whole message, 0 where not known. */
+int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes);
 int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u);
 
 /* assemble_unpack.c */

@@ -173,6 +173,22 @@ static bool is_chunked(const struct http_head *h)
 	return te.n >= 7 && !strncasecmp(te.p + te.n - 7, "chunked", 7);
 }
 
+/* Bytes of the message as its head says; 0: it does not. */
+static uint64_t expected_bytes(const struct http_head *h, bool chunked)
+{
+	struct span length = http_header(h, "content-length");
+	uint64_t n = 0;
+
+	if (!h->complete || chunked || length.n > 15)
+		return 0;
+	for (size_t i = 0; i < length.n; i++) {
+		if (!isdigit((unsigned char)length.p[i]))
+			return 0;
+		n = n * 10 + (uint64_t)(length.p[i] - '0');
+	}
+	return h->len + n;
+}
+
 /* ---- requests ------------------------------------------------------------------------------------- */
 /* The key itself goes no further than this function. */
 static int read_key(const struct assemble *a, struct facts *f, const struct http_head *h)
@@ -243,32 +259,33 @@ static int read_body(struct facts *f, const struct fields *q)
 	return r < 0 ? r : facts_set_json(f, T_USER, field(q, D_USER));
 }
 
-int read_request(struct assemble *a, struct pending *p, uint64_t whole_bytes)
+int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 {
 	struct pieces *s = &p->side[WEIR_REQUEST];
 	struct facts *f = &p->facts;
 	struct fields q, end;
 	struct http_head h;
 	struct span text, body;
-	bool chunked, whole;
 	uint64_t body_bytes;
+	bool chunked;
 	uint32_t last;
 	int r;
 
 	facts_done(f);
 	p->dialect = NULL;
+	p->expect = 0;
 	if (!s->count || s->piece[0].off)
 		return 0;
 	text = (struct span){ s->buf + s->piece[0].at, s->piece[0].len };
 	if (http_parse_head(text, &h) < 0 || h.is_response)
 		return 0;
+	chunked = is_chunked(&h);
+	p->expect = expected_bytes(&h, chunked);
 	r = read_head(a, p, &h);
 	if (r < 0 || !h.complete || !p->dialect || !p->dialect->shape || http_header(&h, "content-encoding").n)
 		return r;
 	body = (struct span){ text.p + h.len, text.n - h.len };
-	body_bytes = whole_bytes > h.len ? whole_bytes - h.len : 0;
-	whole = body_bytes && body.n == body_bytes;
-	chunked = is_chunked(&h);
+	body_bytes = (p->expect ? p->expect : MAX(seen_bytes, h.len)) - h.len;
 	fields_init(&q, p->dialect->shape, 0, D_REQUEST_COUNT);
 	end = q;
 	if (chunked) {
@@ -285,12 +302,12 @@ int read_request(struct assemble *a, struct pending *p, uint64_t whole_bytes)
 	} else {
 		json_find(body, q.paths, q.n, q.values);
 		last = s->count - 1u;
-		if (last && s->piece[last].off + s->piece[last].len == whole_bytes &&
+		if (last && s->piece[last].off + s->piece[last].len == p->expect &&
 		    json_find_tail((struct span){ s->buf + s->piece[last].at, s->piece[last].len }, end.paths, end.n, end.values) == 0)
 			fields_merge(&q, &end);
 		r = read_body(f, &q);
 	}
-	if (whole && field_text_sum(&q, D_PROMPT))
+	if (!chunked && body.n == body_bytes && field_text_sum(&q, D_PROMPT))
 		f->prompt_chars = field_text_sum(&q, D_PROMPT);
 	else if (body_bytes)
 		f->prompt_chars = (int64_t)body_bytes;

@@ -175,6 +175,9 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	if (!a->opts.complete)
 		return;
 	record_init(&r);
+	/* A prompt whose end was not announced: its length on the wire is near enough. */
+	if (p->facts.prompt_chars < 0 && p->dialect && p->dialect->shape && p->side[WEIR_REQUEST].head_len && d->req_bytes > p->side[WEIR_REQUEST].head_len)
+		p->facts.prompt_chars = (int64_t)(d->req_bytes - p->side[WEIR_REQUEST].head_len);
 	set_request(a, &r, p, client, server);
 	set_times(a, &r, p, d, &c);
 	/* A path in no table that reports usage is somebody's gateway; without a path the counts are all we have. */

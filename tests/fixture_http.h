@@ -1,0 +1,102 @@
+/*
+ * fixture_http.h - reads tests/fixtures/dialects/NAME.http: a request, its response, and what the record must hold.
+ *
+ *   # comment
+ *   >>>            the request follows: head, blank line, body
+ *   <<<            the response follows
+ *   ===            then one line per expectation: bytes that the record's JSON holds, or, after '!', must not hold
+ *
+ * Line ends of heads become CR LF; "Content-Length: @" gets the body's length. Where the head says chunked, lines of "--" part
+ * the chunks. The last line end of a body is not part of it, but those of chunks are.
+ */
+#ifndef WEIR_TESTS_FIXTURE_HTTP_H
+#define WEIR_TESTS_FIXTURE_HTTP_H
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIXTURE_DIR "tests/fixtures/dialects"
+#define FIXTURE_MAX 16384
+#define FIXTURE_WANTS 32
+
+struct fixture {
+	char name[64];
+	char request[FIXTURE_MAX], response[FIXTURE_MAX];
+	size_t request_len, response_len;
+	char *want[FIXTURE_WANTS];
+	size_t wants;
+	char text[FIXTURE_MAX];
+};
+
+/* head and body -> bytes on the wire */
+static inline size_t fixture_message(const char *text, size_t n, char *out)
+{
+	const char *body = memmem(text, n, "\n\n", 2);
+	size_t head_len = body ? (size_t)(body + 1 - text) : n, body_len = 0, at = 0;
+	int chunked = memmem(text, head_len, "Transfer-Encoding: chunked", 26) != NULL;
+
+	body = body ? body + 2 : text + n;
+	if (text + n > body)
+		body_len = (size_t)(text + n - body);
+	if (body_len && body[body_len - 1] == '\n' && !chunked)
+		body_len--;
+	for (size_t i = 0; i < head_len; i++) {
+		if (text[i] == '\n')
+			out[at++] = '\r';
+		if (text[i] == '@' && i && text[i - 1] == ' ')
+			at += (size_t)sprintf(out + at, "%zu", body_len);
+		else
+			out[at++] = text[i];
+	}
+	if (at && out[at - 1] != '\n')
+		at += (size_t)sprintf(out + at, "\r\n");
+	at += (size_t)sprintf(out + at, "\r\n");
+	if (!chunked) {
+		memcpy(out + at, body, body_len);
+		return at + body_len;
+	}
+	while (body_len) {
+		const char *end = memmem(body, body_len, "\n--\n", 4);
+		size_t len = end ? (size_t)(end + 1 - body) : body_len;
+
+		at += (size_t)sprintf(out + at, "%zx\r\n", len);
+		memcpy(out + at, body, len);
+		at += len;
+		at += (size_t)sprintf(out + at, "\r\n");
+		len += end ? 3 : 0;
+		body += len;
+		body_len -= len;
+	}
+	return at + (size_t)sprintf(out + at, "0\r\n\r\n");
+}
+
+/* 0, or -1: not a fixture */
+static inline int fixture_read(const char *path, struct fixture *f)
+{
+	FILE *in = fopen(path, "re");
+	char *request, *response, *want;
+	size_t n;
+
+	if (!in)
+		return -1;
+	n = fread(f->text, 1, sizeof(f->text) - 1, in);
+	fclose(in);
+	f->text[n] = '\0';
+	request = strstr(f->text, ">>>\n");
+	response = request ? strstr(request, "\n<<<\n") : NULL;
+	want = response ? strstr(response, "\n===\n") : NULL;
+	if (!want || n * 2 > FIXTURE_MAX)
+		return -1;
+	request += 4;
+	f->request_len = fixture_message(request, (size_t)(response + 1 - request), f->request);
+	response += 5;
+	f->response_len = fixture_message(response, (size_t)(want + 1 - response), f->response);
+	f->wants = 0;
+	for (want = strtok(want + 5, "\n"); want && f->wants < FIXTURE_WANTS; want = strtok(NULL, "\n"))
+		f->want[f->wants++] = want;
+	return 0;
+}
+
+#endif
