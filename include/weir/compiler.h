@@ -11,8 +11,10 @@
 #endif
 #ifdef __clang__
 #define WEIR_NO_UNROLL _Pragma("clang loop unroll(disable)")
+#define WEIR_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define WEIR_NO_UNROLL
+#define WEIR_UNROLL
 #endif
 #define WEIR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define WEIR_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -352,6 +352,22 @@ WEIR_INLINE void weir_head_end(struct weir_parse *p, struct weir_reply *r, const
 	}
 }
 
+/* The eight bytes at p, the first one lowest. */
+WEIR_INLINE __u64 weir_load64(const __u8 *p)
+{
+	__u64 x;
+
+#ifdef __bpf__
+	x = *(const __u64 *)p; /* the machines that run BPF load unaligned; memcpy becomes eight loads */
+#else
+	__builtin_memcpy(&x, p, sizeof(x));
+#endif
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	x = __builtin_bswap64(x);
+#endif
+	return x;
+}
+
 /* ---- the automaton -------------------------------------------------------------------------------- */
 WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u32 *ev)
 {
@@ -441,28 +457,52 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 	}
 }
 
+#define WEIR_NEXT(a, s, byte) ((a)->next[((s) & (WEIR_STATES - 1)) << 8 | (byte)])
+
 /* Walks buf[from, to) until a state with an action is reached. Returns bytes used, and bit 16 at a hit. */
 WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
 {
-	__u32 s = p->dfa, i;
+	__u32 s = p->dfa, used = 0;
 
 	if (from >= WEIR_STEP_MAX)
 		return 0;
+	if (to > WEIR_STEP_MAX)
+		to = WEIR_STEP_MAX;
+	/* eight bytes from one load, without a bounds check each */
 	WEIR_NO_UNROLL
-	for (i = 0; i < WEIR_STEP_MAX && WEIR_CAN_LOOP; i++) {
-		__u32 at = from + i;
+	for (__u32 i = 0; i < WEIR_STEP_MAX / 8 && WEIR_CAN_LOOP; i++) {
+		__u32 at = from + used;
+		__u64 x;
+
+		WEIR_OPAQUE(at);
+		if (at + 8 > to || at > WEIR_STEP_MAX - 8)
+			break;
+		x = weir_load64(buf + at);
+		WEIR_UNROLL
+		for (__u32 j = 1; j <= 8; j++, x >>= 8) {
+			s = WEIR_NEXT(a, s, x & 0xff);
+			if (WEIR_UNLIKELY(s & WEIR_HIT)) {
+				used += j;
+				goto hit;
+			}
+		}
+		used += 8;
+	}
+	WEIR_NO_UNROLL
+	for (__u32 i = 0; i < 8 && WEIR_CAN_LOOP; i++) {
+		__u32 at = from + used;
 
 		WEIR_OPAQUE(at);
 		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
-		s = a->next[(s & (WEIR_STATES - 1)) << 8 | buf[at]];
-		if (WEIR_UNLIKELY(s & WEIR_HIT)) {
-			i++;
+		s = WEIR_NEXT(a, s, buf[at]);
+		used++;
+		if (WEIR_UNLIKELY(s & WEIR_HIT))
 			break;
-		}
 	}
+hit:
 	p->dfa = s & (WEIR_STATES - 1);
-	p->tmp = i | (s & WEIR_HIT) << 1;
+	p->tmp = used | (s & WEIR_HIT) << 1;
 	WEIR_BARRIER();
 	return p->tmp;
 }
