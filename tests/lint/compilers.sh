@@ -3,21 +3,23 @@
 . "$(dirname "$0")/lib.sh"
 warn=$(sed -n 's/^WARN *:= *//p' Makefile)
 [ -n "$warn" ] || fail "no WARN in the Makefile"
+[ -n "$(ls build/gen/*.skel.h 2> /dev/null)" ] || fail "no skeletons in build/gen (make)"
 export warn
-one() {
-	out=$($1 -std=c17 $warn -Werror -O2 -Iinclude -Isrc -Itests -Ibuild/gen -D_GNU_SOURCE -DWEIR_VERSION='"x"' -fsyntax-only "$2" 2>&1) && exit 0
-	echo "FAIL $1 $2"
-	echo "$out"
-	exit 1
+one() { # COMPILER FILE
+	local out
+	# shellcheck disable=SC2086
+	if out=$($1 -std=c17 $warn -Werror -O2 -Iinclude -Isrc -Itests -Ibuild/gen -D_GNU_SOURCE -DWEIR_VERSION='"x"' -fsyntax-only "$2" 2>&1); then
+		echo PASS
+	else
+		printf 'FAIL %s %s\n%s\n' "$1" "$2" "$out"
+	fi
 }
 export -f one
 for cc in gcc clang; do
 	command -v $cc > /dev/null || { skip "$cc is not installed"; continue; }
-	while read -r f; do
-		printf '%s\0%s\0' $cc "$f"
-	done < <(files 'src/**/*.c' 'tools/*.c' 'tests/unit/*.c') | xargs -0 -n 2 -P 2 bash -c 'one "$0" "$1" > /tmp/weir-lint.$$ 2>&1; r=$?; cat /tmp/weir-lint.$$; rm -f /tmp/weir-lint.$$; [ $r -eq 0 ] && echo PASS' > build/test-output/compilers.$cc
-	lint_passed=$((lint_passed + $(grep -c '^PASS$' build/test-output/compilers.$cc)))
-	lint_failed=$((lint_failed + $(grep -c '^FAIL' build/test-output/compilers.$cc)))
-	grep -v '^PASS$' build/test-output/compilers.$cc
+	out=$(files 'src/**/*.c' 'tools/*.c' 'tests/unit/*.c' 'tests/fuzz/*.c' | xargs -n 1 -P 2 bash -c 'r=$(one '$cc' "$0"); echo "$r"')
+	lint_passed=$((lint_passed + $(grep -c '^PASS$' <<< "$out")))
+	lint_failed=$((lint_failed + $(grep -c '^FAIL' <<< "$out")))
+	grep -v '^PASS$' <<< "$out"
 done
 lint_done
