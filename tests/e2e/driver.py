@@ -6,7 +6,7 @@ usage: driver.py [--log FILE] [--timeout S] HOST:PORT PLAN.json|-
 A plan is {"model": NAME, "key": KEY, "clients": [CLIENT, ...]}. Clients run at the same time.
 CLIENT  src: source address (default: whatever the kernel takes), count: as many addresses from src on,
         parallel: connections of each address, keepalive (true), pipeline: requests sent before reading (1),
-        mss: TCP_MAXSEG, slow: bytes/s it reads at most, start: s to wait first, loops: times through requests,
+        hangs_up: the server closes after streams in spite of keep-alive, mss: TCP_MAXSEG, slow: bytes/s it reads at most, start: s to wait first, loops: times through requests,
         rate: requests/s (0: back to back), duration: s after which no request is begun, requests: [REQUEST, ...]
 REQUEST api: chat completion embedding responses messages native get raw, repeat, stream, usage (include_usage),
         continuous, tokens (exactly so many, or until a natural end with "natural": true), prompt, prompt_bytes,
@@ -102,6 +102,17 @@ class Connection:
         out = self.data[self.at:self.at + n]
         self.at += n
         return out
+
+    def ended(self, wait):
+        """Whether the peer closes within `wait` seconds."""
+        timeout = self.sock.gettimeout()
+        self.sock.settimeout(wait)
+        try:
+            return self.at == len(self.data) and not self.sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+        finally:
+            self.sock.settimeout(timeout)
 
     def reset(self):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -325,7 +336,7 @@ class Client(threading.Thread):
                 if fields.get(":close") or "close" in fields.get("connection", ""):
                     conn.sock.close()
                     self.conn = None
-        if self.conn and not self.plan.get("keepalive", True):
+        if self.conn and (not self.plan.get("keepalive", True) or (self.plan.get("hangs_up") and batch[-1].get("stream") and self.conn.ended(0.2))):
             self.conn.sock.close()
             self.conn = None
 
@@ -345,16 +356,7 @@ class Client(threading.Thread):
                         time.sleep(max(0, due - time.monotonic()))
                         if plan.get("duration") and time.monotonic() - begun > plan["duration"]:
                             return
-                    for attempt in (1, 2):
-                        try:
-                            self.exchange(batch)
-                            break
-                        except (Gone, ConnectionResetError, BrokenPipeError):
-                            # a kept-alive connection that the server closed meanwhile is not the server's fault: once
-                            fresh = self.conn is None or not plan.get("reconnect")
-                            self.conn = None
-                            if fresh or attempt == 2:
-                                raise
+                    self.exchange(batch)
         except Exception as e:  # every failure ends in the report
             run.fail(f"{self.src}: {type(e).__name__}: {e}")
         finally:

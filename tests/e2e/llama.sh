@@ -57,49 +57,49 @@ on() {
 }
 
 if [ -n "$LLAMA" ]; then
-	# llama-server closes after each stream although it announced keep-alive: hence "reconnect".
+	# llama-server closes after each stream although it announced keep-alive: hence "hangs_up".
 	on chat llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 5, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 5, "hangs_up": true, "requests": [
   {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"stream": true, "tokens": 33}, {"tokens": 12, "prompt": "again"},
   {"tokens": 12, "prompt": "again"}, {"stream": true, "usage": true, "tokens": 64, "prompt": "again"}]},
   {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 500}]}]}
 PLAN
 	on completions llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "completion", "tokens": 9}, {"api": "completion", "stream": true, "usage": true, "tokens": 40},
   {"api": "completion", "stream": true, "tokens": 40}]}]}
 PLAN
 	on native llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "native", "tokens": 9, "prompt": "The river"}, {"api": "native", "stream": true, "tokens": 40, "prompt": "The river rises"}]}]}
 PLAN
 	on responses llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "responses", "tokens": 9}, {"api": "responses", "stream": true, "tokens": 40}]}]}
 PLAN
 	on messages llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "messages", "tokens": 9}, {"api": "messages", "stream": true, "tokens": 40}, {"api": "messages", "stream": true, "tokens": 8}]}]}
 PLAN
 	on errors llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"body": "{bad", "expect": [400, 500]}, {"body": "{\"model\":\"tiny\"}", "expect": [400, 500]}, {"api": "get", "path": "/nowhere", "expect": 404},
   {"stream": true, "usage": true, "prompt_bytes": 120000, "tokens": 5, "expect": 400}, {"api": "get"}, {"tokens": 4}]}]}
 PLAN
 	on embeddings llama_start "--embeddings --pooling mean" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [{"api": "embedding", "repeat": 3}]}]}
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [{"api": "embedding", "repeat": 3}]}]}
 PLAN
 	# A file with random weights ends by itself and writes what is not UTF-8.
 	if [ -r "$MODELS/tiny-rand.gguf" ]; then
 		GGUF=$MODELS/tiny-rand.gguf
 		on random llama_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"stream": true, "usage": true, "tokens": 300, "natural": true, "repeat": 3}, {"tokens": 200, "natural": true, "repeat": 3}]}]}
 PLAN
 	fi
 elif [ -x "$VENV/bin/python" ]; then
 	on python-chat python_start "" <<'PLAN'
-{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 2, "reconnect": true, "requests": [
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 2, "hangs_up": true, "requests": [
   {"tokens": 12, "natural": true}, {"api": "completion", "tokens": 9, "natural": true}, {"stream": true, "tokens": 20, "natural": true}]}]}
 PLAN
 else
