@@ -488,7 +488,7 @@ static int dfa_write(const struct builder *b, uint16_t *number, struct weir_auto
 					queue[n] = to;
 					number[b->part[to]] = (uint16_t)n++;
 				}
-				ret->next[c << 10 | done] = (uint16_t)(number[b->part[to]] << 1 | (b->action[to] ? WEIR_HIT : 0));
+				ret->next[done << 8 | c] = (uint16_t)(number[b->part[to]] | (b->action[to] ? WEIR_HIT : 0));
 			}
 		}
 	}
