@@ -118,7 +118,7 @@ check-layers:
 	@tests/lint/layers.sh
 
 test: deps ## the whole suite, from a fresh clone; as root, or what can run without
-	@$(MAKE) --no-print-directory all $(UNIT) $(BPFTEST) $(FUZZ) $(E2E_BIN)
+	@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) all $(UNIT) $(BPFTEST) $(FUZZ) $(E2E_BIN)
 	@tests/run all
 
 # Programs that the end-to-end suites run, linked with the product's own objects.
@@ -128,9 +128,9 @@ $(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
 	$(call say,E2E,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
 
 # ---- what Debian must provide ----------------------------------------------------------------------
-DEPS_BUILD := gcc clang llvm make bpftool libbpf-dev libelf-dev zlib1g-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
+DEPS_BUILD := gcc clang libclang-rt-14-dev make bpftool libbpf-dev libelf-dev zlib1g-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
               libinih-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev
-DEPS_TEST  := git python3 curl iproute2 iptables procps systemd nginx wrk ethtool
+DEPS_TEST  := git python3 python3-venv curl jq iproute2 procps systemd nginx wrk ethtool
 
 deps: ## install the Debian packages that are missing (as root)
 	@missing=; for p in $(DEPS_BUILD) $(DEPS_TEST); do \
