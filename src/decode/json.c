@@ -243,7 +243,8 @@ static int finder_init(struct finder *f, const char *const *paths, size_t n, str
 
 int json_find(struct span text, const char *const *paths, size_t n, struct json_value *values)
 {
-	struct lexer l = { .p = text.p, .end = text.p + text.n };
+	const char *p = text.n ? text.p : ""; /* an empty span may point nowhere */
+	struct lexer l = { .p = p, .end = p + text.n };
 	struct finder f;
 	int r = finder_init(&f, paths, n, values);
 
@@ -386,7 +387,7 @@ static uint32_t unescape(const char **p, const char *end)
 
 size_t json_text(const struct json_value *v, char *buf, size_t cap)
 {
-	const char *p = v->raw.p, *end = p + v->raw.n;
+	const char *p = v->raw.n ? v->raw.p : "", *end = p + v->raw.n;
 	size_t n = 0;
 
 	if (v->type != JSON_STRING)
