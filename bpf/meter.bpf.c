@@ -33,7 +33,7 @@
 	})
 #define WEIR_CAN_LOOP CAN_LOOP()
 #elif !defined(WEIR_SOFT)
-#define WEIR_STEP_MAX 128 /* the callbacks of bpf_loop need more of the stack */
+#define WEIR_STEP_MAX 64 /* the callbacks of bpf_loop need more of the stack */
 #endif
 
 #ifndef WEIR_SOFT /* which has included meter.h already */
@@ -133,6 +133,18 @@ __noinline int stat_add(__u32 which, __u64 n)
 	return 0;
 }
 
+/*
+ * Loads 1 to `room` bytes, a constant. The compiler makes any test of n one of n - 1, from which verifiers up to 6.1 do not learn
+ * that n is not 0 ("invalid zero-sized read"): so n - 1 is what is tested, and n is made from it.
+ */
+static __always_inline long load_bytes(struct __sk_buff *skb, __u32 off, void *to, __u32 n, const __u32 room)
+{
+	__u32 last = n - 1;
+
+	asm volatile("" : "+r"(last));
+	return last < room ? bpf_skb_load_bytes(skb, off, to, last + 1) : -1;
+}
+
 /* ---- clients -------------------------------------------------------------------------------------- */
 static __always_inline bool same_address(const __u8 *a, const __u8 *b)
 {
@@ -157,7 +169,7 @@ static __always_inline void client_key_of(const struct weir_conn_key *k, struct 
 	if (prefix >= 128 || (from[0] == 0 && bpf_ntohl(((const __u32 *)k->raddr)[2]) == 0xffff))
 		return; /* IPv4 */
 	if (same_address(k->laddr, k->raddr) || (from[0] == 0 && from[1] == bpf_cpu_to_be64(1)) ||
-	    bpf_map_lookup_elem(&weir_local_addrs, k->raddr))
+	    bpf_map_lookup_elem(&weir_local_addrs, ck->client))
 		return; /* this host itself */
 	if (prefix <= 64) {
 		to[1] = 0;
@@ -243,7 +255,7 @@ struct piece {
 		e->off = p->off;                                                                                       \
 		e->ts = p->now;                                                                                        \
 		e->key = *k;                                                                                           \
-		if (n && n <= (ROOM) && bpf_skb_load_bytes(skb, p->at, e->data, n))                                   \
+		if (n && load_bytes(skb, p->at, e->data, n, ROOM))                                                     \
 			e->len = 0;                                                                                    \
 		bpf_ringbuf_submit(e, wake);                                                                           \
 		return 0;                                                                                              \
@@ -425,7 +437,7 @@ __noinline int step(struct __sk_buff *skb, struct weir_conn *c, struct run *r)
 		ev = used >> 31 ? WEIR_EV_DONE : 0;
 		used &= 0x7fffffff;
 	} else {
-		if (want > WEIR_STEP_MAX || bpf_skb_load_bytes(skb, off, l.b, want)) {
+		if (load_bytes(skb, off, l.b, want, WEIR_STEP_MAX)) {
 			r->off = r->end;
 			return 1;
 		}
@@ -701,9 +713,21 @@ static long try_lock(__u32 i, struct try_lock *t)
 	return t->held;
 }
 
+/* Not inline: its stack is not needed below. */
+static __noinline __u32 lock_take(__u32 *lock)
+{
+	struct try_lock t = { .lock = lock };
+
+	try_lock(0, &t);
+	if (!t.held)
+		bpf_loop(LOCK_TRIES, try_lock, &t, 0);
+	return t.held;
+}
+
 /* The connection is over and nobody else is at it: what is still in flight has been aborted. */
 static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now)
 {
+	struct weir_conn_key key;
 	struct weir_client *cl = client_of(k, now);
 
 	if (cl) {
@@ -733,7 +757,8 @@ static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, 
 			stat_add(WEIR_STAT_PIPELINE, rest);
 		}
 	}
-	bpf_map_delete_elem(&weir_conns, k);
+	key = *k; /* on the stack: up to 6.1 a map takes no key by a pointer that came in an argument ("R2 type=mem expected=fp") */
+	bpf_map_delete_elem(&weir_conns, &key);
 }
 
 static __always_inline void flush_bytes(struct weir_conn *c, const struct weir_conn_key *k, int dir, __u64 now)
@@ -767,7 +792,7 @@ __noinline int find_feet(struct __sk_buff *skb, struct weir_conn *c, const struc
 	n = r->end - r->off;
 	if (n > WEIR_RESYNC_LOOK)
 		n = WEIR_RESYNC_LOOK;
-	if (!n || bpf_skb_load_bytes(skb, r->off, look.b, n))
+	if (load_bytes(skb, r->off, look.b, n, WEIR_RESYNC_LOOK))
 		return 0;
 	asm volatile("" : "+r"(at)); /* clang 14 would add the index with OR: "bitwise operator |= on pointer prohibited" */
 	how = weir_resync(at, n);
@@ -791,19 +816,17 @@ struct segment {
 	__u8 fin, rst;
 };
 
-static __always_inline void segment_payload(struct __sk_buff *skb, struct segment *g, struct weir_conn *c, int dir, __u64 now)
-{
-	struct weir_side *s = side_of(c, dir);
-	struct weir_notes notes = {};
-#ifdef WEIR_FAST
-	struct run all = {}, *r = &all;
-#else
-	struct messages m = { .skb = skb, .c = c, .k = &g->key };
-	struct run *r = &m.r;
-#endif
-	__u32 seen;
+/*
+ * What a segment needs once is in functions of its own, not inline: their stack is then free again for the parser, whose chain of
+ * calls fills the 512 bytes of all frames together ("combined stack size of 8 calls is 544. Too large").
+ */
 
-	seen = weir_claim(c, automaton(), dir, g->seq, g->len, &g->tcp, now, &notes, &r->ev);
+/* How many of the segment's first bytes were seen before; the rest is claimed. */
+static __noinline __u32 claim(struct weir_conn *c, const struct segment *g, int dir, __u64 now, __u32 *ev)
+{
+	struct weir_notes notes = {};
+	__u32 seen = weir_claim(c, automaton(), dir, g->seq, g->len, &g->tcp, now, &notes, ev);
+
 	if (notes.gap) {
 		stat_add(WEIR_STAT_GAP, 1);
 		stat_add(WEIR_STAT_GAP_BYTES, notes.gap_bytes);
@@ -812,6 +835,30 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 		stat_add(WEIR_STAT_WINDOW, 1);
 	if (notes.dup)
 		stat_add(WEIR_STAT_DUP, 1);
+	return seen;
+}
+
+/* Too many steps: the rest of the segment passes as a hole does. */
+static __noinline void cut_off(struct weir_conn *c, int dir, __u32 n, __u64 now)
+{
+	struct weir_notes notes = {};
+
+	stat_add(WEIR_STAT_STEPS, 1);
+	weir_gap(c, automaton(), dir, n, now, &notes);
+}
+
+static __always_inline void segment_payload(struct __sk_buff *skb, struct segment *g, struct weir_conn *c, int dir, __u64 now)
+{
+	struct weir_side *s = side_of(c, dir);
+#ifdef WEIR_FAST
+	struct run all = {}, *r = &all;
+#else
+	struct messages m = { .skb = skb, .c = c, .k = &g->key };
+	struct run *r = &m.r;
+#endif
+	__u32 seen;
+
+	seen = claim(c, g, dir, now, &r->ev);
 	if (seen >= g->len)
 		return;
 	r->now = now;
@@ -833,11 +880,8 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 #else
 	bpf_loop(MAX_MESSAGES, message_cb, &m, 0);
 #endif
-	if (r->off < r->end) {
-		/* too many steps: the rest passes as a hole does */
-		stat_add(WEIR_STAT_STEPS, 1);
-		weir_gap(c, automaton(), dir, r->end - r->off, now, &notes);
-	}
+	if (r->off < r->end)
+		cut_off(c, dir, r->end - r->off, now);
 	flush_bytes(c, &g->key, dir, now);
 }
 
@@ -881,12 +925,7 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 		if (dir == WEIR_RESPONSE) {
 			segment_payload(skb, g, c, dir, now);
 		} else {
-			struct try_lock t = { .lock = &s->lock };
-
-			try_lock(0, &t);
-			if (!t.held)
-				bpf_loop(LOCK_TRIES, try_lock, &t, 0);
-			if (t.held) {
+			if (lock_take(&s->lock)) {
 				segment_payload(skb, g, c, dir, now);
 				__sync_val_compare_and_swap(&s->lock, 1, 0);
 			} else {
@@ -971,62 +1010,76 @@ static __always_inline int network_header(struct __sk_buff *skb, struct weir_con
 	return -1;
 }
 
+struct tcp_header { /* RFC 9293 section 3.1 */
+	__u16 source, dest;
+	__u32 seq, ack;
+	__u8 off, flags;
+	__u16 window;
+	__u32 rest;
+};
+
+/* What a packet of a watched port brings; 0: nothing. A function of its own, so that its stack is free again for the meter. */
+__noinline int read_packet(struct __sk_buff *skb, struct segment *g, __u32 dir)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct tcp_header th;
+	struct tcp_sock *tp;
+	int l4;
+
+	if (!g || !sk)
+		return 0;
+	l4 = network_header(skb, &g->key, (int)dir);
+	if (l4 < 0 || bpf_skb_load_bytes(skb, (__u32)l4, &th, sizeof(th))) {
+		stat_add(WEIR_STAT_UNREADABLE, 1);
+		return 0;
+	}
+	g->at = (__u32)l4 + (th.off >> 4) * 4u;
+	g->fin = th.flags & 1;
+	g->rst = (th.flags & 4) != 0;
+	g->len = skb->len > g->at ? skb->len - g->at : 0;
+	if (!g->len && !g->fin && !g->rst)
+		return 0;
+	if (cfg_cgroup_id && bpf_skb_cgroup_id(skb) != cfg_cgroup_id)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp && !cfg_test)
+		return 0;
+	if (tp)
+		g->key.netns = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net->ns.inum;
+	g->seq = bpf_ntohl(th.seq) + (th.flags >> 1 & 1); /* data in a SYN begins after it */
+	if (dir == WEIR_REQUEST) {
+		g->key.lport = bpf_ntohs(th.dest);
+		g->key.rport = bpf_ntohs(th.source);
+		g->tcp.fresh = 1;
+		if (tp && tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_LISTEN) {
+			g->tcp.valid = 1;
+			g->tcp.fresh = tp->bytes_received == 0;
+			g->tcp.rcv_nxt = tp->rcv_nxt;
+			g->tcp.rcv_end = tp->rcv_wup + tp->rcv_wnd;
+		}
+	} else {
+		g->key.lport = bpf_ntohs(th.source);
+		g->key.rport = bpf_ntohs(th.dest);
+	}
+	return 1;
+}
+
 static __always_inline int on_packet(struct __sk_buff *skb, int dir)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct segment g = {};
-	struct tcp_sock *tp;
-	struct { /* RFC 9293 section 3.1 */
-		__u16 source, dest;
-		__u32 seq, ack;
-		__u8 off, flags;
-		__u16 window;
-		__u32 rest;
-	} th;
 	__u64 began = 0;
 	__u32 port;
-	int l4;
 
 	if (!sk)
 		return 1;
 	port = sk->src_port;
 	if (!(weir_control.ports[(port >> 3) & 8191] & 1u << (port & 7)))
 		return 1;
-	l4 = network_header(skb, &g.key, dir);
-	if (l4 < 0 || bpf_skb_load_bytes(skb, (__u32)l4, &th, 20)) {
-		stat_add(WEIR_STAT_UNREADABLE, 1);
-		return 1;
-	}
-	g.at = (__u32)l4 + (th.off >> 4) * 4u;
-	g.fin = th.flags & 1;
-	g.rst = (th.flags & 4) != 0;
-	g.len = skb->len > g.at ? skb->len - g.at : 0;
-	if (!g.len && !g.fin && !g.rst)
-		return 1;
-	if (cfg_cgroup_id && bpf_skb_cgroup_id(skb) != cfg_cgroup_id)
-		return 1;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp && !cfg_test)
-		return 1;
 	if ((bpf_get_prandom_u32() & 63) == 0)
 		began = bpf_ktime_get_ns();
-	if (tp)
-		g.key.netns = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net->ns.inum;
-	g.seq = bpf_ntohl(th.seq) + (th.flags >> 1 & 1); /* data in a SYN begins after it */
-	if (dir == WEIR_REQUEST) {
-		g.key.lport = bpf_ntohs(th.dest);
-		g.key.rport = bpf_ntohs(th.source);
-		g.tcp.fresh = 1;
-		if (tp && tp->inet_conn.icsk_inet.sk.__sk_common.skc_state != TCP_LISTEN) {
-			g.tcp.valid = 1;
-			g.tcp.fresh = tp->bytes_received == 0;
-			g.tcp.rcv_nxt = tp->rcv_nxt;
-			g.tcp.rcv_end = tp->rcv_wup + tp->rcv_wnd;
-		}
-	} else {
-		g.key.lport = bpf_ntohs(th.source);
-		g.key.rport = bpf_ntohs(th.dest);
-	}
+	if (!read_packet(skb, &g, (__u32)dir))
+		return 1;
 	segment(skb, &g, dir);
 	if (began) {
 		stat_add(WEIR_STAT_NS, bpf_ktime_get_ns() - began);

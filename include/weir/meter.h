@@ -457,7 +457,14 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 	}
 }
 
-#define WEIR_NEXT(a, s, byte) ((a)->next[((s) & (WEIR_STATES - 1)) << 8 | (byte)])
+/* Opaque, so that it stays an addition: of an OR of two unknowns, which the compiler would make of it, verifiers up to 6.9 know nothing. */
+WEIR_INLINE __u32 weir_next(const struct weir_automaton *a, __u32 s, __u32 byte)
+{
+	__u32 row = (s & (WEIR_STATES - 1)) << 8;
+
+	WEIR_OPAQUE(row);
+	return a->next[row + byte];
+}
 
 /* Walks buf[from, to) until a state with an action is reached. Returns bytes used, and bit 16 at a hit. */
 WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
@@ -480,7 +487,7 @@ WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a
 		x = weir_load64(buf + at);
 		WEIR_UNROLL
 		for (__u32 j = 1; j <= 8; j++, x >>= 8) {
-			s = WEIR_NEXT(a, s, x & 0xff);
+			s = weir_next(a, s, x & 0xff);
 			if (WEIR_UNLIKELY(s & WEIR_HIT)) {
 				used += j;
 				goto hit;
@@ -495,7 +502,7 @@ WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a
 		WEIR_OPAQUE(at);
 		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
-		s = WEIR_NEXT(a, s, buf[at]);
+		s = weir_next(a, s, buf[at]);
 		used++;
 		if (WEIR_UNLIKELY(s & WEIR_HIT))
 			break;
