@@ -180,4 +180,21 @@ $(BUILD)/vm/%: tests/vm/%.c $(LIB_OBJS) Makefile
 test-kernels: $(BUILD)/weir tools $(VM_PROGS) $(BPFTEST) ## the agent in guest kernels (opt-in: fetches Debian's kernels, needs qemu)
 	@BUILD=$(abspath $(BUILD)) tests/vm/run $(KERNELS)
 
+# ---- to look at -----------------------------------------------------------------------------------
+.PHONY: demo run bench test-servers
+demo: deps ## a model server, a flood and a cost spike, caught before your eyes in 80 s (as root)
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh
+
+run: deps ## attach to whatever model server is running (PORT=8000, or found by itself; as root)
+	@$(MAKE) --no-print-directory $(BUILD)/weir
+	@$(BUILD)/weir run $(if $(PORT),--port $(PORT),--auto) $(ARGS)
+
+bench: deps ## the design's budget table, measured here (as root; ten minutes; BENCH="kernel rss" for some rows)
+	@$(MAKE) --no-print-directory all
+	@tools/bench.sh $(BENCH)
+
+test-servers: all ## end to end against every real server; builds those that are missing (opt-in; takes long)
+	@WEIR_LLAMA_INSTALL=1 tests/run tests/e2e/llama.sh tests/e2e/uvicorn.sh tests/e2e/nginx.sh
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
