@@ -30,6 +30,8 @@ static const struct variant {
 	{ "tap", tap_bpf__elf_bytes, true },
 };
 
+#define LOAD_TRIES 3 /* the verifier gives up at a signal, without a verdict */
+
 static const char *const program_name[2] = { [WEIR_REQUEST] = "on_ingress", [WEIR_RESPONSE] = "on_egress" };
 static const enum bpf_attach_type attach_type[2] = { [WEIR_REQUEST] = BPF_CGROUP_INET_INGRESS, [WEIR_RESPONSE] = BPF_CGROUP_INET_EGRESS };
 
@@ -376,7 +378,11 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 			continue;
 		if (v->soft)
 			c->ring_bytes = MAX(c->ring_bytes, WEIR_TAP_RING_BYTES);
-		last = variant_load(v, o, c->ring_bytes, &obj);
+		for (int tries = 0; tries < LOAD_TRIES; tries++) {
+			last = variant_load(v, o, c->ring_bytes, &obj);
+			if (last != -EAGAIN && last != -EINTR)
+				break;
+		}
 		if (last < 0)
 			log_debug("variant %s: %s", v->name, strerror(-last));
 		else

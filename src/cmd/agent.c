@@ -203,11 +203,8 @@ static void addresses_tell(struct agent *g)
 static int ports_begin(struct agent *g)
 {
 	g->ports->capture = g->capture;
-	for (size_t i = 0; i < g->o->port_count; i++) {
+	for (size_t i = 0; i < g->o->port_count; i++)
 		agent_ports_given(g->ports, g->o->port[i]);
-		if (!discover_listens(g->o->port[i]))
-			log_info("nothing listens on port %u here yet; watching it all the same", g->o->port[i]);
-	}
 	addresses_tell(g);
 	return epoll_add(g, capture_fd(g->capture), TAG_RING);
 }
@@ -273,10 +270,13 @@ static int watcher_begin(struct agent *g)
 	return r;
 }
 
-static void first_scan_wait(struct agent *g)
+static void servers_look(struct agent *g)
 {
 	uint64_t until = capture_now_ns() + FIRST_SCAN_MS * UINT64_C(1000000);
 
+	for (size_t i = 0; i < g->o->port_count; i++)
+		if (!discover_listens(g->o->port[i]))
+			log_info("nothing listens on port %u here yet; watching it all the same", g->o->port[i]);
 	while (g->watcher_fd >= 0 && !g->ports->scanned && capture_now_ns() < until) {
 		struct pollfd p = { .fd = g->watcher_fd, .events = POLLIN };
 
@@ -590,7 +590,7 @@ static int begin(struct agent *g)
 	g->inet6_fd = open("/proc/self/net/if_inet6", O_RDONLY | O_CLOEXEC);
 	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
 		return r;
-	first_scan_wait(g);
+	servers_look(g);
 
 	keep_bpf = !capture_works_unprivileged(g->capture);
 	if (keep_bpf)

@@ -11,10 +11,11 @@ bool limit_second(struct limit *l, double cpu_pct, double memory_mib, double hoo
 		{ "memory", memory_mib / l->bounds.memory_mib, LIMIT_RECORDS }, /* maps are all made at the start */
 		{ "time in the kernel", hook_us < 0 ? 0 : hook_us / l->bounds.hook_us, LIMIT_HOOK },
 	};
+	unsigned calm_needed = MAX(l->calm_needed, (unsigned)LIMIT_CALM_MIN_S);
 	const char *why = NULL;
 	bool calm = true;
 
-	l->since_down += l->since_down < LIMIT_CALM_MAX_S;
+	l->since_down += l->since_down && l->since_down < LIMIT_CALM_MAX_S;
 	for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
 		if (figures[i].share > 1 && l->level < figures[i].highest)
 			why = figures[i].name;
@@ -25,20 +26,21 @@ bool limit_second(struct limit *l, double cpu_pct, double memory_mib, double hoo
 	l->calm = calm ? l->calm + 1 : 0;
 	if (l->over >= LIMIT_HOLD_S) {
 		/* Straight back after a step down: the calm was our own doing. Wait longer next time. */
-		if (!l->calm_needed || l->since_down >= LIMIT_CALM_MAX_S)
+		if (l->since_down && l->since_down < 2 * calm_needed)
+			l->calm_needed = MIN(2 * calm_needed, (unsigned)LIMIT_CALM_MAX_S);
+		else if (!l->level)
 			l->calm_needed = LIMIT_CALM_MIN_S;
-		else if (l->since_down < 2 * l->calm_needed)
-			l->calm_needed = MIN(2 * l->calm_needed, (unsigned)LIMIT_CALM_MAX_S);
+		l->since_down = 0;
 		l->level++;
 		l->raised++;
 		l->why = why;
 		l->over = l->calm = 0;
 		return true;
 	}
-	if (l->level && l->calm >= (l->calm_needed ? l->calm_needed : LIMIT_CALM_MIN_S)) {
+	if (l->level && l->calm >= calm_needed) {
 		l->level--;
 		l->over = l->calm = 0;
-		l->since_down = 0;
+		l->since_down = 1;
 		return true;
 	}
 	return false;

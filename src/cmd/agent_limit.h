@@ -32,7 +32,7 @@ struct limit {
 	enum limit_level level;
 	unsigned over, calm;   /* seconds in a row */
 	unsigned calm_needed;  /* before the next step down; 0: LIMIT_CALM_MIN_S */
-	unsigned since_down;   /* seconds since the last step down */
+	unsigned since_down;   /* seconds since the last step down; 0: there was none, or a step up came after it */
 	uint64_t raised;       /* steps up, ever */
 	const char *why;       /* of the last step up: "CPU", "memory", "time in the kernel" */
 };

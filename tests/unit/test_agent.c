@@ -177,6 +177,10 @@ static void limit_sheds_in_order(void **state)
 	for (int s = 0; s < 20; s++)
 		assert_false(limit_second(&l, 11, 1, -1)); /* nothing is left to shed */
 	assert_int_equal(l.raised, 4);
+	/* one storm, however high it rose, is no swinging: each level comes back after the shortest calm */
+	for (int s = 0; s < 4 * LIMIT_CALM_MIN_S; s++)
+		limit_second(&l, 1, 1, -1);
+	assert_int_equal(l.level, LIMIT_NONE);
 }
 
 static void limit_causes(void **state)
