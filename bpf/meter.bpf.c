@@ -286,36 +286,49 @@ full:
 	return -1;
 }
 
+/* It is clear that a response is there: one that answers no request we saw is counted as one. */
+static __always_inline void count_response(struct weir_conn *c, struct weir_client *cl, __u64 now)
+{
+	if (c->reply.flags & WEIR_R_COUNTED)
+		return;
+	if (c->reply.flags & WEIR_R_NO_REQUEST) {
+		stat_add(WEIR_STAT_UNPAIRED, 1);
+		stat_add(WEIR_STAT_REQUESTS, 1);
+	}
+	weir_response_head(c, cl, now);
+}
+
 /* Settles the oldest request in flight: counters, and its completion record. */
 __noinline int settle(struct weir_conn *c, const struct weir_conn_key *k, struct weir_client *cl, __u64 now, __u32 flags)
 {
-	struct weir_done d, *e;
-	int wake;
+	struct weir_done *d = NULL;
+	int wake = -1;
 
 	if (!c || !k || !cl)
 		return 0;
-	weir_settle(c, cl, now, (__u16)flags, &d);
+	if (c->reply.flags & WEIR_R_ACTIVE)
+		count_response(c, cl, now);
 	stat_add(WEIR_STAT_RESPONSES, 1);
 	if (weir_control.shed >= WEIR_SHED_RECORDS) {
 		stat_add(WEIR_STAT_SLICE_SHED, 1);
-		goto lost;
+	} else {
+		wake = ring_allows(cl, sizeof(*d));
+		if (wake < 0) {
+			stat_add(WEIR_STAT_RING_FAIR, 1);
+		} else {
+			d = bpf_ringbuf_reserve(&weir_ring, sizeof(*d), 0);
+			if (!d)
+				stat_add(WEIR_STAT_RING_FULL, 1);
+		}
 	}
-	wake = ring_allows(cl, sizeof(d));
-	if (wake < 0) {
-		stat_add(WEIR_STAT_RING_FAIR, 1);
-		goto lost;
+	if (!d) {
+		weir_settle(c, cl, now, (__u16)flags, NULL);
+		return 0;
 	}
-	e = bpf_ringbuf_reserve(&weir_ring, sizeof(*e), 0);
-	if (!e) {
-		stat_add(WEIR_STAT_RING_FULL, 1);
-		goto lost;
-	}
-	d.key = *k;
-	*e = d;
-	bpf_ringbuf_submit(e, wake);
-	return 0;
-lost:
-	weir_settle_lost(cl, &d);
+	weir_settle(c, cl, now, (__u16)flags, d);
+	d->type = WEIR_EVENT_DONE;
+	d->key = *k;
+	bpf_ringbuf_submit(d, wake);
 	return 0;
 }
 
@@ -630,11 +643,7 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 			weir_request_head(c, cl, r->now);
 			stat_add(WEIR_STAT_REQUESTS, 1);
 		} else {
-			if (c->reply.flags & WEIR_R_NO_REQUEST) {
-				stat_add(WEIR_STAT_UNPAIRED, 1);
-				stat_add(WEIR_STAT_REQUESTS, 1);
-			}
-			weir_response_head(c, cl, r->now);
+			count_response(c, cl, r->now);
 			if (c->reply.flags & WEIR_R_ENCODED)
 				stat_add(WEIR_STAT_ENCODED, 1);
 		}
@@ -652,14 +661,8 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 		weir_request_bytes(c, r->now);
 	} else {
 		c->reply.last_ns = r->now;
-		/* raw bytes and tunnels have no head to wait for */
-		if (s->p.mode == WEIR_RAW && !(c->reply.flags & WEIR_R_COUNTED)) {
-			if (c->reply.flags & WEIR_R_NO_REQUEST) {
-				stat_add(WEIR_STAT_UNPAIRED, 1);
-				stat_add(WEIR_STAT_REQUESTS, 1);
-			}
-			weir_response_head(c, cl, r->now);
-		}
+		if (c->reply.flags & WEIR_R_PARTIAL)
+			count_response(c, cl, r->now); /* it may have no head to wait for */
 	}
 	if (done)
 		r->flags |= WEIR_SLICE_MSG_DONE;

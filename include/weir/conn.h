@@ -148,57 +148,66 @@ WEIR_INLINE void weir_response_raw(struct weir_conn *c, const struct weir_automa
 	weir_body_begin(&c->out.p, a);
 }
 
-/* Adds a settled request to its client's counters and fills its completion record (key excepted). */
-WEIR_INLINE void weir_settle(struct weir_conn *c, struct weir_client *cl, __u64 now, __u16 flags, struct weir_done *d)
+/* Fills the completion record (type and key are the caller's) of the request about to be settled. */
+WEIR_INLINE void weir_done_fill(const struct weir_conn *c, __u16 flags, __u32 number, struct weir_done *d)
 {
-	struct weir_reply *r = &c->reply;
+	const struct weir_reply *r = &c->reply;
 	const struct weir_request *q = &c->req[c->popped & (WEIR_PIPELINE - 1)];
-	__u32 number = r->flags & WEIR_R_ACTIVE ? c->out.request : c->popped;
 	__u8 active = r->flags & WEIR_R_ACTIVE;
-	__u16 mask = 0;
 
-	d->type = WEIR_EVENT_DONE;
 	d->pad = 0;
+	d->flags = flags;
 	d->conn = c->id;
 	d->request = number;
 	d->req_first_ns = d->req_head_ns = d->req_last_ns = d->req_bytes = 0;
-	d->resp_first_ns = d->content_ns = d->resp_last_ns = d->resp_bytes = 0;
-	d->status = 0;
-	d->events = d->delta_events = 0;
-	for (int i = 0; i < WEIR_TOK_COUNT; i++)
-		d->tokens[i] = active ? r->tokens[i] : 0;
 	if (!(number & WEIR_NO_NUMBER) && q->number == number && q->first_ns) {
 		d->req_first_ns = q->first_ns;
 		d->req_head_ns = q->first_ns + (__u64)q->head_us * 1000;
 		d->req_last_ns = q->first_ns + (__u64)q->last_us * 1000;
 		d->req_bytes = q->bytes;
 	}
-	if (active) {
-		mask = r->token_mask;
-		d->resp_first_ns = r->first_ns;
-		d->content_ns = r->content_ns;
-		d->resp_last_ns = r->last_ns;
-		d->resp_bytes = c->out.off;
-		d->status = r->status;
-		d->events = r->events;
-		d->delta_events = r->delta_events;
-		if (r->flags & WEIR_R_PARTIAL)
-			flags |= WEIR_DONE_PARTIAL;
-		if (r->flags & WEIR_R_NO_REQUEST)
-			flags |= WEIR_DONE_NO_REQUEST;
-		if (r->flags & WEIR_R_ERROR)
-			flags |= WEIR_DONE_ERROR;
-		if (r->flags & WEIR_R_SLICE_LOST)
-			flags |= WEIR_DONE_SLICE_LOST;
-		if (r->flags & WEIR_R_ENCODED)
-			flags |= WEIR_DONE_ENCODED;
-		if (r->type == WEIR_BODY_SSE || r->type == WEIR_BODY_NDJSON)
-			flags |= WEIR_DONE_STREAM;
-	} else {
+	for (int i = 0; i < WEIR_TOK_COUNT; i++)
+		d->tokens[i] = active ? r->tokens[i] : 0;
+	d->token_mask = active ? r->token_mask : 0;
+	d->resp_first_ns = active ? r->first_ns : 0;
+	d->content_ns = active ? r->content_ns : 0;
+	d->resp_last_ns = active ? r->last_ns : 0;
+	d->resp_bytes = active ? c->out.off : 0;
+	d->status = active ? r->status : 0;
+	d->events = active ? r->events : 0;
+	d->delta_events = active ? r->delta_events : 0;
+}
+
+/*
+ * Settles the oldest request in flight: its client's counters, and its completion record. Without room for the record (d is
+ * NULL) the request is counted as lost.
+ */
+WEIR_INLINE void weir_settle(struct weir_conn *c, struct weir_client *cl, __u64 now, __u16 flags, struct weir_done *d)
+{
+	struct weir_reply *r = &c->reply;
+	__u8 active = r->flags & WEIR_R_ACTIVE;
+	__u32 number = active ? c->out.request : c->popped;
+	__u16 status = active ? r->status : 0, mask = active ? r->token_mask : 0;
+	__u64 prompt, completion;
+
+	if (!active)
 		flags |= WEIR_DONE_NO_RESPONSE;
-	}
-	d->token_mask = mask;
-	d->flags = flags;
+	else if (r->type == WEIR_BODY_SSE || r->type == WEIR_BODY_NDJSON)
+		flags |= WEIR_DONE_STREAM;
+	if (r->flags & WEIR_R_PARTIAL)
+		flags |= WEIR_DONE_PARTIAL;
+	if (r->flags & WEIR_R_NO_REQUEST)
+		flags |= WEIR_DONE_NO_REQUEST;
+	if (r->flags & WEIR_R_ERROR)
+		flags |= WEIR_DONE_ERROR;
+	if (r->flags & WEIR_R_SLICE_LOST)
+		flags |= WEIR_DONE_SLICE_LOST;
+	if (r->flags & WEIR_R_ENCODED)
+		flags |= WEIR_DONE_ENCODED;
+	if (d)
+		weir_done_fill(c, flags, number, d);
+	else
+		WEIR_ADD(cl->lost, 1);
 
 	cl->last_ns = now;
 	WEIR_ADD(cl->open, -1);
@@ -206,44 +215,42 @@ WEIR_INLINE void weir_settle(struct weir_conn *c, struct weir_client *cl, __u64 
 		c->open--;
 	if (flags & WEIR_DONE_ABORTED)
 		WEIR_ADD(cl->aborted, 1);
-	if (d->status >= 500)
+	if (status >= 500) {
 		WEIR_ADD(cl->status_5xx, 1);
-	else if (d->status >= 400)
+		if (!d)
+			WEIR_ADD(cl->lost_5xx, 1);
+	} else if (status >= 400) {
 		WEIR_ADD(cl->status_4xx, 1);
-	else if (d->status >= 300)
+		if (!d)
+			WEIR_ADD(cl->lost_4xx, 1);
+	} else if (status >= 300) {
 		WEIR_ADD(cl->status_3xx, 1);
-	else if (d->status >= 200)
+	} else if (status >= 200) {
 		WEIR_ADD(cl->status_2xx, 1);
-	if ((flags & WEIR_DONE_ERROR) && d->status >= 200 && d->status < 300)
-		WEIR_ADD(cl->stream_errors, 1);
+		if (flags & WEIR_DONE_ERROR) {
+			WEIR_ADD(cl->stream_errors, 1);
+			if (!d)
+				WEIR_ADD(cl->lost_stream_errors, 1);
+		}
+	}
 	if (weir_has_usage(mask)) {
-		WEIR_ADD(cl->prompt_tokens, weir_prompt_tokens(mask, d->tokens));
-		WEIR_ADD(cl->completion_tokens, weir_completion_tokens(mask, d->tokens));
-		WEIR_ADD(cl->cached_tokens, weir_cached_tokens(mask, d->tokens));
-		WEIR_ADD(cl->reasoning_tokens, weir_reasoning_tokens(d->tokens));
-	} else if (d->delta_events) {
+		prompt = weir_prompt_tokens(mask, r->tokens);
+		completion = weir_completion_tokens(mask, r->tokens);
+		WEIR_ADD(cl->prompt_tokens, prompt);
+		WEIR_ADD(cl->completion_tokens, completion);
+		WEIR_ADD(cl->cached_tokens, weir_cached_tokens(mask, r->tokens));
+		WEIR_ADD(cl->reasoning_tokens, weir_reasoning_tokens(r->tokens));
+		if (!d) {
+			WEIR_ADD(cl->lost_prompt_tokens, prompt);
+			WEIR_ADD(cl->lost_completion_tokens, completion);
+		}
+	} else if (active && r->delta_events) {
 		WEIR_ADD(cl->unreported, 1);
-		WEIR_ADD(cl->estimated_tokens, d->delta_events);
+		WEIR_ADD(cl->estimated_tokens, r->delta_events);
 	}
 	if (!(number & WEIR_NO_NUMBER))
 		c->popped++;
 	r->flags = 0;
-}
-
-/* The record of a settled request did not reach the ring. */
-WEIR_INLINE void weir_settle_lost(struct weir_client *cl, const struct weir_done *d)
-{
-	WEIR_ADD(cl->lost, 1);
-	if (d->status >= 500)
-		WEIR_ADD(cl->lost_5xx, 1);
-	else if (d->status >= 400)
-		WEIR_ADD(cl->lost_4xx, 1);
-	else if (d->flags & WEIR_DONE_ERROR)
-		WEIR_ADD(cl->lost_stream_errors, 1);
-	if (weir_has_usage(d->token_mask)) {
-		WEIR_ADD(cl->lost_prompt_tokens, weir_prompt_tokens(d->token_mask, d->tokens));
-		WEIR_ADD(cl->lost_completion_tokens, weir_completion_tokens(d->token_mask, d->tokens));
-	}
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */
