@@ -26,7 +26,11 @@ void baseline_learn(struct baseline *b, double x10, double x60, uint32_t n, int8
 	double sd = sqrt(MAX(mu, SMALL) * MAX(b->disp10, 1.0f)) * CLAMP_SD, d = x10 - mu, x = x10;
 	double r;
 
-	/* The first minutes have no scale to clamp by. */
+	/* The first minute has no scale to clamp by; what comes then must not triple the level at one stroke. */
+	if (n && n < WINDOW_STEPS) {
+		x = MIN(x, 3 * mu + STEP_S);
+		d = x - mu;
+	}
 	if (n >= WINDOW_STEPS && fabs(d) > sd) {
 		int8_t sign = d > 0 ? 1 : -1;
 
@@ -43,7 +47,8 @@ void baseline_learn(struct baseline *b, double x10, double x60, uint32_t n, int8
 		*run = 0;
 	}
 	if (n) {
-		r = d * d / MAX(mu, SMALL);
+		/* Against a mean of few steps: that mean errs, too, and dividing by a small one would exaggerate. */
+		r = n < WINDOW_STEPS ? d * d / MAX((mu + x) / 2, SMALL) / (1 + 1.0 / n) : d * d / MAX(mu, SMALL);
 		b->disp10 += (float)(gain(HALF_DISP_STEPS, n + DISP_PRIOR_STEPS) * (r - b->disp10));
 		if (n % WINDOW_STEPS == WINDOW_STEPS - 1) {
 			double sd60 = sqrt(MAX(mu60, SMALL) * MAX(b->disp60, 1.0f)) * CLAMP_SD;

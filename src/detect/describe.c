@@ -54,8 +54,6 @@ static void say_flood(const struct detect *d, const struct incident *in, struct 
 		excess += MAX(r.excess, 0.0);
 	}
 	share = excess / MAX(MAX(all.excess, excess), 1e-9);
-	for (unsigned int k = 0; k < in->suspects; k++)
-		name(a, at(d, in->suspect[k]), MAX(read_requests(at(d, in->suspect[k]), in->slow).excess, 0.0) / MAX(MAX(all.excess, excess), 1e-9));
 	evidence(a, "requests_per_s", all.x / seconds, all.mu / seconds, all.z);
 	evidence(a, "source_requests_per_s", x / seconds, mu / seconds, in->score);
 	evidence(a, "share_of_excess", share, 0, 0);
@@ -91,8 +89,6 @@ static void say_cost(const struct detect *d, const struct incident *in, struct a
 	evidence(a, "requests_per_s", q.x / 60, q.mu / 60, q.z);
 	evidence(a, "tokens_per_request", r.x / MAX(q.x, 1.0), r.mu / MAX(q.mu, 0.1), 0);
 	evidence(a, "all_tokens_per_s", all.x / 60, all.mu / 60, all.z);
-	for (unsigned int k = 0; k < in->suspects; k++)
-		name(a, at(d, in->suspect[k]), MAX(read_tokens(at(d, in->suspect[k])).excess, 0.0) / MAX(MAX(all.excess, r.excess), 1.0));
 	snprintf(s, n, "%s %s uses %.0f tokens/min, %.1f times its usual %.0f; its requests are %.1f/min where %.1f/min are usual", kind_word(in), in->scope_value, r.x,
 		 r.ratio, r.mu, q.x, q.mu);
 }
@@ -129,7 +125,29 @@ static void say_drop(const struct detect *d, const struct incident *in, struct a
 		snprintf(s, n, "requests from %s%s%s fell to %.2f/s where %.2f/s are usual", kind_word(in), in->entity == NOBODY ? "" : " ", in->scope_value, x, mu);
 }
 
-void describe(const struct detect *d, const struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n)
+void describe_shares(const struct detect *d, struct incident *in)
+{
+	const struct entity *g = global_of(d);
+	bool cost = in->watch == WATCH_COST;
+	double all, members = 0;
+
+	if (!cost && in->watch != WATCH_FLOOD)
+		return;
+	all = cost ? read_tokens(g).excess : read_requests(g, in->slow).excess;
+	for (unsigned int k = 0; k < in->members; k++) {
+		const struct entity *e = at(d, in->suspect[k]);
+
+		members += MAX(cost ? read_tokens(e).excess : read_requests(e, in->slow).excess, 0.0);
+	}
+	all = MAX(MAX(all, members), 1e-9);
+	for (unsigned int k = 0; k < in->suspects; k++) {
+		const struct entity *e = at(d, in->suspect[k]);
+
+		in->share[k] = MAX(in->share[k], (cost ? read_tokens(e).excess : read_requests(e, in->slow).excess) / all);
+	}
+}
+
+void describe(const struct detect *d, struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n)
 {
 	*a = (struct anomaly){
 		.event = ev,
@@ -145,6 +163,10 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		.confidence = in->confidence,
 		.summary = summary,
 	};
+	if (ev != EVENT_CLOSE)
+		describe_shares(d, in);
+	for (unsigned int k = 0; k < in->suspects; k++)
+		name(a, at(d, in->suspect[k]), in->share[k]);
 	switch (in->watch) {
 	case WATCH_FLOOD:
 		say_flood(d, in, a, summary, n);
@@ -162,4 +184,6 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		say_drop(d, in, a, summary, n);
 		break;
 	}
+	if (ev == EVENT_CLOSE)
+		snprintf(summary, n, "over after %.0f s: %s", MAX(a->end - a->start, 0.0), in->summary);
 }

@@ -196,6 +196,13 @@ static void run_tick(struct detect *d)
 	while (i != NOBODY) {
 		uint32_t next = d->feed[i].next;
 
+		if (next != NOBODY) {
+			if (d->feed[next].next != NOBODY)
+				__builtin_prefetch(&d->feed[d->feed[next].next]);
+			for (int k = 2; k < FEED_ENTITIES; k++)
+				entity_prefetch(&d->entities, d->feed[next].entity[k]);
+		}
+
 		if (d->feed[i].tick > t) {
 			wheel_put(d, i);
 		} else {

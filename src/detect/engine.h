@@ -41,10 +41,13 @@ struct incident {
 	char id[48];
 	int64_t start; /* epoch second */
 	int32_t opened, above, closed, told;
+	double peak10, peak60; /* of the members together */
 	double score, score_told, confidence;
 	enum anomaly_severity severity_told;
 	uint32_t suspect[SUSPECTS_MAX]; /* referred to; the first `members` explain it */
+	double share[SUSPECTS_MAX]; /* of the excess, when it was largest */
 	unsigned int suspects, members;
+	char summary[512]; /* as last told before the end */
 };
 
 /* What is usual among entities of one kind, for those that have no past. */
@@ -77,8 +80,8 @@ struct detect {
 	struct pool pool[ENTITY_KIND_COUNT];
 	uint32_t steps; /* of the stream */
 	uint8_t hist_rise;
+	int32_t cool; /* until then a global incident echoes */
 	uint32_t rise_ticks;
-	uint32_t models_active;
 
 	struct incident incident[INCIDENTS_MAX];
 	uint64_t suppressed; /* incidents that found no room */
@@ -128,7 +131,9 @@ void incident_watch(struct detect *d);
 /* How strong it still is: 1 where it would just open. */
 double incident_strength(const struct detect *d, const struct incident *in, double *ret_z);
 
-void describe(const struct detect *d, const struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n);
+/* Remembers who holds which share now, where it is more than before. */
+void describe_shares(const struct detect *d, struct incident *in);
+void describe(const struct detect *d, struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n);
 
 struct static_bins;
 int static_open(const struct detect_opts *opts, struct static_bins **ret);

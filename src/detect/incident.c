@@ -143,13 +143,17 @@ void incident_suspect(struct detect *d, struct incident *in, uint32_t i, bool me
 	if (k == in->suspects) {
 		if (k == SUSPECTS_MAX)
 			return;
+		in->share[k] = 0;
 		in->suspect[in->suspects++] = i;
 		at(d, i)->refs++;
 		at(d, i)->suspect = true;
 	}
 	if (member && k >= in->members) {
 		uint32_t swap = in->suspect[in->members];
+		double share = in->share[in->members];
 
+		in->share[in->members] = in->share[k];
+		in->share[k] = share;
 		in->suspect[in->members++] = i;
 		in->suspect[k] = swap;
 	}
@@ -164,6 +168,8 @@ void incident_tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 		d->stats.opens[in->cls]++;
 	in->confidence = confidence_of(d, in);
 	describe(d, in, ev, &a, summary, sizeof(summary));
+	if (ev != EVENT_CLOSE)
+		snprintf(in->summary, sizeof(in->summary), "%s", summary);
 	in->told = d->tick;
 	in->score_told = in->score;
 	in->severity_told = in->severity;
@@ -207,7 +213,7 @@ double incident_strength(const struct detect *d, const struct incident *in, doub
 	case WATCH_COST:
 		r = read_tokens(e);
 		*ret_z = r.z;
-		return MIN(MIN(r.z / Z_ENTER, r.excess / cost_bar(d)), (r.ratio - 1) / (COST_RATIO - 1));
+		return MIN(MIN(r.z / COST_Z, r.excess / cost_bar(d)), (r.ratio - 1) / (COST_RATIO - 1));
 	case WATCH_ERROR:
 		er = read_errors(d, e->errors);
 		*ret_z = er.z;
@@ -244,12 +250,53 @@ static void accept(struct detect *d, struct incident *in)
 	}
 }
 
+/* It ended by itself and was told: the same again, from somebody with a past, is his habit. Doubling at most, so that nobody is taught
+ * an attack at one stroke. */
+static void habit(struct detect *d, struct incident *in)
+{
+	for (unsigned int k = 0; k < in->suspects; k++) {
+		struct entity *e = at(d, in->suspect[k]);
+		struct baseline *b = in->watch == WATCH_COST ? &e->tok : &e->req;
+		double usual = baseline_expected(b);
+
+		if (e->n - e->prior < RIPE_STEPS)
+			continue;
+		b->old10 = (float)MIN(MAX((double)b->old10, in->peak10), HABIT_STEP * MAX((double)b->old10, FLOOD_RATIO * usual));
+		b->old60 = (float)MIN(MAX((double)b->old60, in->peak60), HABIT_STEP * MAX((double)b->old60, FLOOD_RATIO * usual * WINDOW_STEPS));
+	}
+}
+
+static void echo(struct detect *d, struct incident *in)
+{
+	for (unsigned int k = 0; k < in->suspects; k++)
+		at(d, in->suspect[k])->cool = d->tick + COOL_S;
+	if (in->watch == WATCH_FLOOD || in->watch == WATCH_RISE)
+		d->cool = d->tick + COOL_S;
+}
+
 static void finish(struct detect *d, struct incident *in)
 {
+	if (in->watch == WATCH_FLOOD || in->watch == WATCH_COST)
+		habit(d, in);
+	echo(d, in);
 	in->open = false;
 	in->closed = d->tick;
 	incident_tell(d, in, EVENT_CLOSE);
 	release(d, in);
+}
+
+static void watch_peak(const struct detect *d, struct incident *in)
+{
+	double x10 = 0, x60 = 0;
+
+	for (unsigned int k = 0; k < in->members; k++) {
+		const struct entity *e = at(d, in->suspect[k]);
+
+		x10 += in->watch == WATCH_COST ? entity_tokens60(e) / WINDOW_STEPS : entity_requests10(e);
+		x60 += in->watch == WATCH_COST ? entity_tokens60(e) : entity_requests60(e);
+	}
+	in->peak10 = MAX(in->peak10, x10);
+	in->peak60 = MAX(in->peak60, x60);
 }
 
 void incident_watch(struct detect *d)
@@ -265,7 +312,7 @@ void incident_watch(struct detect *d)
 		strength = incident_strength(d, in, &z);
 		if (strength >= LEAVE_FACTOR)
 			in->above = d->tick;
-		if (d->tick - in->above >= LEAVE_S) {
+		if (d->tick - in->above >= (in->watch == WATCH_COST ? LEAVE_COST_S : LEAVE_S)) {
 			finish(d, in);
 			continue;
 		}
@@ -276,6 +323,9 @@ void incident_watch(struct detect *d)
 			continue;
 		}
 		in->score = MAX(in->score, z);
+		watch_peak(d, in);
+		if (strength >= LEAVE_FACTOR)
+			describe_shares(d, in);
 		severity_of(d, in);
 		if (d->tick - in->told >= UPDATE_S && (in->severity > in->severity_told || in->score >= 2 * in->score_told))
 			incident_tell(d, in, EVENT_UPDATE);

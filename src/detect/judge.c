@@ -12,7 +12,7 @@ struct reading read_requests(const struct entity *e, bool slow)
 {
 	double mu = baseline_expected(&e->req) * (slow ? WINDOW_STEPS : 1);
 	double x = slow ? entity_requests60(e) : entity_requests10(e);
-	double disp = (double)(slow ? e->req.disp60 : e->req.disp10);
+	double disp = (double)(slow ? MAX(e->req.disp60, e->req.disp10) : e->req.disp10);
 
 	return (struct reading){ x, mu, x - mu, baseline_z(x, mu, disp, e->n), x / MAX(mu, 0.1) };
 }
@@ -21,7 +21,7 @@ struct reading read_tokens(const struct entity *e)
 {
 	double mu = baseline_expected(&e->tok) * WINDOW_STEPS, x = entity_tokens60(e);
 
-	return (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)e->tok.disp60, e->n), x / MAX(mu, 1) };
+	return (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
 }
 
 struct error_reading read_errors(const struct detect *d, const struct errors *er)
@@ -76,7 +76,7 @@ static bool floods(const struct detect *d, const struct entity *e, bool slow, st
 {
 	struct reading r = read_requests(e, slow);
 
-	if (r.excess < flood_bar(d, slow) || r.x < FLOOD_RATIO * r.mu || r.x <= HABIT * habit_of(d, e, slow) || r.z < Z_ENTER)
+	if (r.excess < flood_bar(d, slow) || r.x < FLOOD_RATIO * r.mu || r.x <= HABIT * habit_of(d, e, slow) || r.z < (baseline_expected(&e->req) >= 1 ? Z_KNOWN : Z_ENTER))
 		return false;
 	if (read_requests(global_of(d), slow).z < Z_GLOBAL)
 		return false;
@@ -94,7 +94,7 @@ static bool spends(const struct detect *d, const struct entity *e, struct readin
 	r = read_tokens(e);
 	if (r.excess < cost_bar(d) || r.x < COST_RATIO * r.mu || r.x <= COST_HABIT * (double)e->tok.old60)
 		return false;
-	if (r.z < (own < RIPE_STEPS ? COST_YOUNG_Z : Z_ENTER) || entity_requests60(e) < COST_CALLS)
+	if (r.z < (own < RIPE_STEPS ? COST_YOUNG_Z : COST_Z) || entity_requests60(e) < COST_CALLS)
 		return false;
 	*ret = r;
 	return true;
@@ -216,7 +216,7 @@ static void judge_floods(struct detect *d)
 		if (!e->hist_flood && entity_requests10(e) < FLOOD_MIN_10 && entity_requests60(e) < FLOOD_MIN_60)
 			continue;
 		yes = floods(d, e, false, &c.r);
-		if (!yes) {
+		if (!yes && d->tick > e->cool) {
 			c.slow = true;
 			yes = floods(d, e, true, &c.r);
 		}
@@ -240,6 +240,14 @@ static void judge_floods(struct detect *d)
 			continue;
 		}
 		best = smallest(d, list, n, c, false);
+		in = incident_of(d, at(d, best->entity));
+		if (in) {
+			/* Another address of the same key: it is the key. */
+			incident_suspect(d, in, c->entity, true);
+			if (in->watch == WATCH_FLOOD && in->entity != best->entity)
+				incident_become(d, in, WATCH_FLOOD, CLASS_FLOOD, best->entity, best->r.z);
+			continue;
+		}
 		in = rise_open(d);
 		if (in) {
 			incident_become(d, in, WATCH_FLOOD, CLASS_FLOOD, best->entity, best->r.z);
@@ -286,7 +294,7 @@ static size_t few_sources(const struct detect *d, bool slow, double excess, enum
 			continue;
 		entity_advance(e, d->tick);
 		c.r = read_requests(e, slow);
-		if (c.r.excess < TOP_SHARE * excess || c.r.z < TOP_MIN || c.r.x <= HABIT * (double)(slow ? e->req.old60 : e->req.old10))
+		if (c.r.excess < TOP_SHARE * excess || c.r.z < FEW_Z || c.r.ratio < FEW_RATIO || c.r.x <= HABIT * (double)(slow ? e->req.old60 : e->req.old10))
 			continue;
 		for (i = n < FEW_SOURCES ? n++ : FEW_SOURCES; i > 0 && few[i - 1].r.excess < c.r.excess; i--)
 			if (i < FEW_SOURCES)
@@ -302,15 +310,17 @@ static size_t few_sources(const struct detect *d, bool slow, double excess, enum
 static void judge_rise(struct detect *d)
 {
 	struct entity *g = global_of(d);
+	struct candidate few[FEW_SOURCES];
+	size_t n = 0;
 	bool slow = false, yes = false;
-	struct reading r;
+	struct reading r = { 0 };
 	struct incident *in;
 
 	if (d->steps < WINDOW_STEPS || incident_any(d, 1u << WATCH_FLOOD)) {
 		d->rise_ticks = 0;
 		return;
 	}
-	for (int w = 0; w < 2 && !yes; w++) {
+	for (int w = 0; w < 2 && !yes && d->tick > d->cool; w++) {
 		slow = w;
 		r = read_requests(g, slow);
 		yes = r.z >= Z_ENTER && r.ratio >= RISE_FEW_RATIO && r.excess >= flood_bar(d, slow) && r.x > RISE_FEW_HABIT * (double)(slow ? g->req.old60 : g->req.old10);
@@ -321,20 +331,27 @@ static void judge_rise(struct detect *d)
 		return;
 	in = rise_open(d);
 	for (enum entity_kind kind = ENTITY_CLIENT_IP; kind <= ENTITY_USER; kind++) {
-		struct candidate few[FEW_SOURCES];
-		size_t n = few_sources(d, slow, r.excess, kind, few);
+		struct candidate some[FEW_SOURCES];
+		size_t k = few_sources(d, slow, r.excess, kind, some);
+
+		if (k && (!n || k < n)) {
+			memcpy(few, some, sizeof(few));
+			n = k;
+		}
+	}
+	if (n == 1)
+		return; /* one source is judged by the stricter rules of judge_floods() */
+	if (n) {
 		bool theirs = false;
 
-		if (!n)
-			continue;
 		for (size_t i = 0; i < n; i++)
 			theirs |= incident_of(d, at(d, few[i].entity)) != NULL;
 		if (theirs)
 			return;
 		if (in)
-			incident_become(d, in, WATCH_FLOOD, CLASS_FLOOD, n == 1 ? few[0].entity : NOBODY, r.z);
+			incident_become(d, in, WATCH_FLOOD, CLASS_FLOOD, NOBODY, r.z);
 		else
-			in = incident_open(d, WATCH_FLOOD, CLASS_FLOOD, n == 1 ? few[0].entity : NOBODY, slow, r.z, onset_requests(d, at(d, few[0].entity)));
+			in = incident_open(d, WATCH_FLOOD, CLASS_FLOOD, NOBODY, slow, r.z, onset_requests(d, at(d, few[0].entity)));
 		if (!in)
 			return;
 		for (size_t i = 0; i < n; i++)
@@ -365,7 +382,7 @@ static void judge_cost(struct detect *d)
 
 		if (!is_identity(e))
 			continue;
-		yes = !(e->hist_flood & 7) && spends(d, e, &c.r);
+		yes = !(e->hist_flood & 7) && d->tick > e->cool && spends(d, e, &c.r);
 		if (!yes && !e->hist_cost)
 			continue;
 		e->hist_cost = (uint8_t)(e->hist_cost << 1 | yes);
@@ -386,6 +403,16 @@ static void judge_cost(struct detect *d)
 			continue;
 		}
 		best = smallest(d, list, n, c, true);
+		in = incident_of(d, at(d, best->entity));
+		if (in) {
+			/* Another address of the same key: it is the key. */
+			incident_suspect(d, in, c->entity, false);
+			if (in->watch == WATCH_COST && in->entity != best->entity) {
+				incident_suspect(d, in, best->entity, true);
+				incident_become(d, in, WATCH_COST, CLASS_COST_SPIKE, best->entity, best->r.z);
+			}
+			continue;
+		}
 		in = incident_open(d, WATCH_COST, CLASS_COST_SPIKE, best->entity, true, best->r.z, onset_tokens(d, at(d, best->entity)));
 		if (!in)
 			continue;

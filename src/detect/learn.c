@@ -88,11 +88,12 @@ void learn_step(struct detect *d)
 	double all = baseline_expected(&global_of(d)->req);
 	bool rotate;
 
-	d->models_active = 0;
 	for (uint32_t k = 0; k < d->actives;) {
 		struct entity *e = at(d, d->active[k]);
 		double x10, x60, t10, t60;
 
+		if (k + 4 < d->actives)
+			entity_prefetch(&d->entities, d->active[k + 4]);
 		entity_advance(e, d->tick);
 		x10 = (double)e->s10[step % WINDOW_STEPS];
 		x60 = entity_requests60(e);
@@ -104,8 +105,6 @@ void learn_step(struct detect *d)
 			t10 = MAX(0.0, t10 - suspect_tokens);
 			t60 = MAX(0.0, t60 - suspect_tokens * WINDOW_STEPS);
 		}
-		if (e->kind == ENTITY_MODEL)
-			d->models_active++;
 		rotate = (e->n + 1) % PEAK_STEPS == 0;
 		if (!frozen(d, e)) {
 			baseline_learn(&e->req, x10, x60, e->n, &e->run_req);
@@ -140,7 +139,8 @@ void learn_step(struct detect *d)
 			/* What it did while suspected is no habit. */
 			e->req.cur10 = e->req.cur60 = e->tok.cur10 = e->tok.cur60 = 0;
 		}
-		if (e->kind != ENTITY_GLOBAL && x60 <= 0 && t60 <= 0 && !e->suspect && (double)e->req.fast < all * 0.1) {
+		/* The slow ones sleep between their requests: their empty steps are caught up with at the next. */
+		if ((is_identity(e) && x10 <= 0 && t10 <= 0 && !e->suspect && e->req.fast < 1) || (e->kind != ENTITY_GLOBAL && x60 <= 0 && t60 <= 0 && !e->suspect && (double)e->req.fast < all * 0.1)) {
 			e->active = false;
 			e->hist_flood = e->hist_cost = 0;
 			e->step = step + 1;

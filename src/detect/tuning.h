@@ -43,9 +43,10 @@
 
 /* Flood */
 #define Z_ENTER 5.0
+#define Z_KNOWN 6.5             /* for whoever has traffic of his own: customers burst */
 #define Z_SURE 10.0            /* one tick is enough */
 #define Z_GLOBAL 3.0           /* the total must be lifted too; the source's own jump is the main evidence */
-#define FLOOD_MIN_10 10.0      /* requests of excess in the window: below 1/s no server minds */
+#define FLOOD_MIN_10 12.0      /* requests of excess in the window: about 1/s, which no server minds */
 #define FLOOD_MIN_60 30.0
 #define FLOOD_LIFT 0.5         /* excess of the source against all that is expected */
 #define FLOOD_RATIO 3.0        /* against its own past */
@@ -53,6 +54,8 @@
 #define RIPE_STEPS 120         /* 20 min */
 #define FEW_SOURCES 5
 #define FEW_SHARE 0.7          /* of the excess, held by few sources together */
+#define FEW_Z 4.0              /* each of them, against its own past */
+#define FEW_RATIO 2.0
 #define SCOPE_SHARE 0.8        /* a smaller scope is taken when it explains this much of the larger one's excess */
 #define TOP_SHARE 0.1          /* below nobody is named */
 #define TOP_MIN 3.0            /* sigma above its own past, for whoever is named */
@@ -65,13 +68,14 @@
 #define RISE_STEPS 60
 
 /* Cost */
-#define COST_STEPS 30          /* known for 5 min at least, else there is no past */
+#define COST_STEPS 60          /* known for 10 min at least, else there is no past */
 #define COST_REQUESTS 20.0
 #define COST_MIN_60 6000.0     /* tokens of excess a minute */
 #define COST_LIFT 0.1          /* of all tokens expected */
 #define COST_RATIO 3.0
 #define COST_HABIT 1.3
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
+#define COST_Z 6.0
 #define COST_YOUNG_Z 8.0
 
 /* Errors */
@@ -98,7 +102,10 @@
 #define INCIDENTS_MAX 64
 #define LEAVE_FACTOR 0.6
 #define LEAVE_S 30
+#define LEAVE_COST_S 120       /* a key that makes five calls a minute is silent for longer than a flood */
 #define REOPEN_S 300
+#define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
+#define HABIT_STEP 2.0         /* an alarm that ended by itself may raise the habit of a known entity to so many times what it was */
 #define ACCEPT_S 1800
 #define UPDATE_S 60
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
