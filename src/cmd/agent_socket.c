@@ -248,7 +248,7 @@ int agent_socket_open(const struct agent_socket_opts *o, struct agent_socket **r
 	s->fd = -1;
 	if (strlen(o->path) >= sizeof(a.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(a.sun_path, o->path);
+	memcpy(a.sun_path, o->path, strlen(o->path) + 1);
 	r = path_clear(&a);
 	if (r < 0)
 		return r;

@@ -43,7 +43,7 @@ static FILE *ask(const char *path, const char *question)
 		log_error("%s: too long for a socket's path", path);
 		return NULL;
 	}
-	strcpy(a.sun_path, path);
+	memcpy(a.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
 		if (errno == EACCES || errno == EPERM)

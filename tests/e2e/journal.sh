@@ -43,7 +43,8 @@ start_journald() {
 	for _ in $(seq 100); do [ -S /run/systemd/journal/socket ] && return 0; sleep 0.1; done
 	return 1
 }
-trap '[ -n "$journald" ] && { kill -CONT $journald; kill $journald; wait $journald; } 2> /dev/null' EXIT
+trap 'kill -CONT $journald 2> /dev/null; kill $(jobs -p) 2> /dev/null; wait' EXIT
+trap 'exit 130' INT TERM
 start_journald || skip "systemd-journald does not start here: $(tail -n 1 /run/journald.err)"
 
 # journald writes when it gets round to it: ask until the count stops being less than it must become, at most 20 s.
@@ -84,6 +85,45 @@ for words in "Subject: weir flood: one or a few sources lift the request rate (c
 	if grep -qF "$words" <<< "$shown"; then ok "journalctl -x shows: $words"; else bad "journalctl -x lacks: $words"; fi
 done
 
+# ---- the agent itself, after it gave up its privileges -------------------------------------------------
+live() {
+	local port server weir calm i
+	if ! { [ -x build/weir ] && [ -x build/weir-modelserver ] && [ -x build/weir-loadgen ]; }; then bad "the programs are not built"; return; fi
+	if ! build/weir check > /run/check 2>&1; then
+		echo "SKIP live: this kernel cannot meter: $(tail -n 1 /run/check)"
+		skipped=1
+		return
+	fi
+	build/weir-modelserver --port 0 2> /run/server.log &
+	server=$!
+	for i in $(seq 100); do grep -q ready /run/server.log && break; sleep 0.1; done
+	port=$(sed -n 's/.*ready on .*:\([0-9]*\),.*/\1/p' /run/server.log)
+	if [ -z "$port" ]; then bad "the model server does not start"; kill $server; return; fi
+	build/weir run --port "$port" --journal --output json --socket /run/weir.sock > /run/events.jsonl 2> /run/weir.log &
+	weir=$!
+	for i in $(seq 100); do grep -q '^weir: ready' /run/weir.log && break; sleep 0.1; done
+	local body='{"model":"weir-tiny","prompt":"The river","max_tokens":4}'
+	build/weir-loadgen --rate 8 --duration 40 --connections 4 --src 127.0.0.51 --src-count 4 --body "$body" "127.0.0.1:$port" > /run/calm.json &
+	calm=$!
+	sleep 24
+	build/weir-loadgen --rate 300 --duration 8 --connections 8 --src 127.0.0.77 --body "$body" "127.0.0.1:$port" > /run/flood.json
+	wait $calm
+	kill -INT $weir
+	wait $weir
+	is "weir run ends well" $? 0
+	kill $server
+	wait $server 2> /dev/null
+	local told
+	told=$(python3 -c 'import json, sys; print(len([1 for line in sys.stdin if json.loads(line)["class"] == "flood"]))' < /run/events.jsonl)
+	[ "$told" -gt 0 ] && ok "the agent told of the flood on standard output" || bad "no flood in the agent's events: $(tail -n 3 /run/weir.log)"
+	is "and of the same in the journal, as nobody" "$(until_count "$told" WEIR_CLASS=flood _COMM=weir "_UID=$(id -u nobody)")" "$told"
+	is "whose doing it was" "$(journalctl -q WEIR_CLASS=flood _COMM=weir -o json | python3 -c '
+import json, sys
+print(*sorted({json.loads(line)["WEIR_SCOPE"] for line in sys.stdin}))')" client_ip:127.0.0.77
+}
+skipped=0
+live
+
 # ---- a stopped journald ------------------------------------------------------------------------------
 kill -STOP $journald
 "$EMIT" flood 5000 60 > /run/out &
@@ -97,10 +137,10 @@ kill -CONT $journald
 wait $emit
 read -r _ delivered dropped < <(grep '^ended' /run/out)
 is "each event delivered or dropped" "$((delivered + dropped))" 5000
-is "what was delivered is in the journal" "$(until_count $((delivered + 3)) WEIR_CLASS=flood)" "$((delivered + 3))"
+is "what was delivered is in the journal" "$(until_count $((delivered + 3)) WEIR_CLASS=flood _COMM=emit_journal)" "$((delivered + 3))"
 
 # ---- no journald -------------------------------------------------------------------------------------
 kill $journald; wait $journald 2> /dev/null; journald=
 rm -f /run/systemd/journal/socket
 "$EMIT" flood 1 > /run/out 2> /run/err && bad "an absent journald was not noticed" || ok "an absent journald is an error at once: $(cat /run/err)"
-end
+end $skipped

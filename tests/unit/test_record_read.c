@@ -307,7 +307,6 @@ static void buffer_moves_and_grows(void **state)
 {
 	/* lines of every length around the buffer's own sizes, CSV records over two lines among them */
 	CLEANUP(str_done) struct str text = { .ceiling = 64u << 20 };
-	CLEANUP(str_done) struct str out = { .ceiling = 64u << 20 };
 	CLEANUP(record_reader_freep) struct record_reader *rd = NULL;
 	struct record r;
 	unsigned int n = 0;
