@@ -19,9 +19,11 @@ static void pieces_done(struct pieces *s)
 	if (s->buf)
 		explicit_bzero(s->buf, s->len);
 	free(s->buf);
+	free(s->piece);
 	s->buf = NULL;
+	s->piece = NULL;
 	s->len = s->cap = 0;
-	s->count = 0;
+	s->count = s->room = 0;
 }
 
 static int pieces_grow(struct pieces *s, uint32_t want, uint32_t most)
@@ -48,48 +50,62 @@ static int pieces_grow(struct pieces *s, uint32_t want, uint32_t most)
 	return 0;
 }
 
+/* Notes a piece at the end of the buffer; there is room for it in PIECES_MAX. */
+static int piece_new(struct pieces *s, uint64_t off)
+{
+	struct piece *more;
+	uint16_t room;
+
+	if (s->count == s->room) {
+		room = (uint16_t)MIN(s->room ? s->room * 2 : 2, PIECES_MAX);
+		more = realloc(s->piece, room * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		s->piece = more;
+		s->room = room;
+	}
+	s->piece[s->count++] = (struct piece){ .off = off, .at = s->len };
+	return 0;
+}
+
+static uint64_t pieces_end(const struct pieces *s)
+{
+	return s->count ? s->piece[s->count - 1].off + s->piece[s->count - 1].len : 0;
+}
+
 static int pieces_add(struct assemble *a, struct pending *p, const struct weir_slice *e)
 {
 	int dir = e->dir;
 	struct pieces *s = &p->side[dir];
 	uint32_t most = dir == WEIR_REQUEST ? REQUEST_BYTES_MAX : RESPONSE_BYTES_MAX;
-	uint64_t off = e->off, end;
+	uint64_t off = e->off, end = pieces_end(s);
 	uint32_t len = e->len;
 	const char *data = e->data;
 	int r;
 
-	s->gap |= e->flags & WEIR_SLICE_GAP;
 	if (e->head_len && !s->head_len)
 		s->head_len = e->head_len;
 	if (!len)
 		return 0;
-	if (s->count) {
-		end = s->piece[s->count - 1].off + s->piece[s->count - 1].len;
-		if (off < end) {
-			a->stats.repeated++;
-			if (end - off >= len)
-				return 0;
-			data += end - off;
-			len -= (uint32_t)(end - off);
-			off = end;
-		}
+	if (off < end) {
+		a->stats.repeated++;
+		if (end - off >= len)
+			return 0;
+		data += end - off;
+		len -= (uint32_t)(end - off);
+		off = end;
 	}
-	if (s->len + len > most || (s->count == PIECES_MAX && off != s->piece[s->count - 1].off + s->piece[s->count - 1].len)) {
+	if (s->len + len > most || (s->count == PIECES_MAX && off != end)) {
 		a->stats.cut++;
 		return 0;
 	}
 	r = pieces_grow(s, s->len + len, most);
+	if (r == 0 && (!s->count || off != end))
+		r = piece_new(s, off);
 	if (r < 0)
 		return r;
 	memcpy(s->buf + s->len, data, len);
-	if (s->count && off == s->piece[s->count - 1].off + s->piece[s->count - 1].len) {
-		s->piece[s->count - 1].len += len;
-	} else {
-		s->piece[s->count].off = off;
-		s->piece[s->count].at = s->len;
-		s->piece[s->count].len = len;
-		s->count++;
-	}
+	s->piece[s->count - 1].len += len;
 	s->len += len;
 	return 0;
 }
@@ -109,28 +125,30 @@ static void lru_remove(struct assemble *a, struct pending *p)
 	if (p->older)
 		p->older->newer = p->newer;
 	else
-		a->oldest = p->newer;
+		a->lru[p->trimmed].oldest = p->newer;
 	if (p->newer)
 		p->newer->older = p->older;
 	else
-		a->newest = p->older;
+		a->lru[p->trimmed].newest = p->older;
 	p->older = p->newer = NULL;
 }
 
-static void lru_add(struct assemble *a, struct pending *p)
+static void lru_add(struct assemble *a, struct pending *p, bool trimmed)
 {
-	p->older = a->newest;
-	if (a->newest)
-		a->newest->newer = p;
+	p->trimmed = trimmed;
+	p->older = a->lru[trimmed].newest;
+	if (p->older)
+		p->older->newer = p;
 	else
-		a->oldest = p;
-	a->newest = p;
+		a->lru[trimmed].oldest = p;
+	a->lru[trimmed].newest = p;
 }
 
 /* Brings the sums up to date with what this request holds now. */
 static void account(struct assemble *a, struct pending *p)
 {
-	size_t now = sizeof(*p) + p->side[WEIR_REQUEST].cap + p->side[WEIR_RESPONSE].cap + p->facts.block_len;
+	const struct pieces *in = &p->side[WEIR_REQUEST], *out = &p->side[WEIR_RESPONSE];
+	size_t now = sizeof(*p) + in->cap + out->cap + (in->room + out->room) * sizeof(struct piece) + p->facts.block_len;
 
 	a->stats.bytes += now - p->bytes;
 	p->bytes = now;
@@ -152,13 +170,33 @@ static void pending_drop(struct assemble *a, struct pending *p)
 	free(p);
 }
 
+/* What is left without its slices still makes a record with all that the request told, if it was read. */
+static void pending_trim(struct assemble *a, struct pending *p)
+{
+	a->stats.cut += p->side[WEIR_REQUEST].buf || p->side[WEIR_RESPONSE].buf;
+	pieces_done(&p->side[WEIR_REQUEST]);
+	pieces_done(&p->side[WEIR_RESPONSE]);
+	account(a, p);
+	lru_remove(a, p);
+	lru_add(a, p, true);
+}
+
+/* The request silent longest gives up its slices; when all have but the one in use, or there are too many, its place. */
 static void make_room(struct assemble *a, const struct pending *keep)
 {
-	while (a->oldest && (a->stats.open > a->opts.max_open || a->stats.bytes > a->opts.max_bytes)) {
-		if (a->oldest == keep)
+	while (a->stats.open > a->opts.max_open || a->stats.bytes > a->opts.max_bytes) {
+		struct pending *whole = a->lru[0].oldest, *trimmed = a->lru[1].oldest;
+
+		if (whole == keep)
+			whole = NULL;
+		if (!whole && !trimmed)
 			return;
+		if (whole && a->stats.open <= a->opts.max_open) {
+			pending_trim(a, whole);
+			continue;
+		}
 		a->stats.evicted++;
-		pending_drop(a, a->oldest);
+		pending_drop(a, trimmed ? trimmed : whole);
 	}
 }
 
@@ -168,7 +206,7 @@ static struct pending *pending_get(struct assemble *a, const struct weir_slice *
 
 	if (p) {
 		lru_remove(a, p);
-		lru_add(a, p);
+		lru_add(a, p, false);
 		return p;
 	}
 	p = calloc(1, sizeof(*p));
@@ -181,7 +219,7 @@ static struct pending *pending_get(struct assemble *a, const struct weir_slice *
 	account(a, p);
 	a->stats.open++;
 	*at = p;
-	lru_add(a, p);
+	lru_add(a, p, false);
 	make_room(a, p);
 	return p;
 }
@@ -205,7 +243,7 @@ static bool all_there(const struct pending *p)
 {
 	const struct pieces *s = &p->side[WEIR_REQUEST];
 
-	return p->expect && s->count && s->piece[s->count - 1].off + s->piece[s->count - 1].len >= p->expect;
+	return p->expect && pieces_end(s) >= p->expect;
 }
 
 static int on_slice(struct assemble *a, const struct weir_slice *e)
@@ -357,8 +395,9 @@ struct assemble *assemble_free(struct assemble *a)
 {
 	if (!a)
 		return NULL;
-	while (a->oldest)
-		pending_drop(a, a->oldest);
+	for (int i = 0; i < 2; i++)
+		while (a->lru[i].oldest)
+			pending_drop(a, a->lru[i].oldest);
 	free(a->buckets);
 	explicit_bzero(a, sizeof(*a));
 	free(a);

@@ -7,17 +7,18 @@
 
 #define PIECES_MAX 24 /* holes in one message's slices, less one: head, tail and a few hot ones */
 
+struct piece {
+	uint64_t off; /* in the message */
+	uint32_t at, len; /* in the buffer */
+};
+
 /* Slices of one message, in order; what touches is one piece. */
 struct pieces {
+	struct piece *piece;
 	char *buf;
 	uint32_t len, cap;
 	uint32_t head_len; /* 0: not complete */
-	uint16_t count;
-	bool gap; /* the kernel says that bytes are missing */
-	struct {
-		uint64_t off; /* in the message */
-		uint32_t at, len;
-	} piece[PIECES_MAX];
+	uint16_t count, room;
 };
 
 enum text {
@@ -48,6 +49,7 @@ struct pending {
 	uint64_t conn;
 	uint32_t request;
 	bool arrived;
+	bool trimmed; /* which list it is in */
 	double timestamp; /* where arrived */
 	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
 	struct weir_conn_key key;
@@ -76,8 +78,9 @@ struct assemble {
 	int64_t wall_ns;
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
-	struct pending *oldest, *newest;
-	struct weir_conn_key no_key;
+	struct {
+		struct pending *oldest, *newest;
+	} lru[2]; /* by last event; [1]: of those that gave up their slices, by when they did */
 	struct {
 		uint64_t conn;
 		uint32_t request;

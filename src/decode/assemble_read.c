@@ -271,11 +271,12 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 	uint32_t last;
 	int r;
 
+	/* Slices may have been given up since the head came: what was read then stays. */
+	if (!s->count || s->piece[0].off)
+		return 0;
 	facts_done(f);
 	p->dialect = NULL;
 	p->expect = 0;
-	if (!s->count || s->piece[0].off)
-		return 0;
 	text = (struct span){ s->buf + s->piece[0].at, s->piece[0].len };
 	if (http_parse_head(text, &h) < 0 || h.is_response)
 		return 0;

@@ -616,6 +616,19 @@ static void stays_within_its_limits(void **unused)
 		assert_int_equal(slice(a, 0, 0, WEIR_RESPONSE, 0, i, 0, "y"), 0);
 	}
 	assert_int_equal(assemble_stats(a)->evicted + assemble_stats(a)->open, 1000);
+	/* slices go before requests: what was read of them stays */
+	{
+		struct weir_done d = done_of(90001, 0);
+
+		for (uint64_t i = 0; i < 90; i++) {
+			assert_int_equal(slice(a, 90000 + i, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD "{\"model\":\"kept\""), 0);
+			assert_int_equal(slice(a, 90000 + i, 0, WEIR_REQUEST, 0, sizeof(REQUEST_HEAD) + 16, sizeof(REQUEST_HEAD) - 1, body), 0);
+		}
+		assert_int_equal(finish(a, &d), 0);
+		assert_has(&s, "\"path\":\"/v1/chat/completions\"");
+		assert_has(&s, "\"model_name\":\"kept\"");
+		assert_in_range(assemble_stats(a)->bytes, 1, 200000);
+	}
 	/* one message alone cannot grow without bound either */
 	for (uint64_t i = 0; i < 1000; i++)
 		assert_int_equal(slice(a, 5000, 0, WEIR_REQUEST, 0, i * 4000, 0, body), 0);
