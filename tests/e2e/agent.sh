@@ -324,12 +324,12 @@ assert n > 10, n' "$WORK/disk/r.jsonl" || why="$why the file is torn"
 closed_pipe_case() {
 	mkfifo "$WORK/pipe"
 	head -n 3 "$WORK/pipe" >"$WORK/head" &
-	"$WEIR" run --port "$PORT" --socket "$WORK/sock" --records-out - >"$WORK/pipe" 2>"$WORK/log" &
-	WEIR_PID=$! WEIR_LOG=$WORK/log
-	started "$WEIR_PID" "$WORK/log" 10 'weir: ready' || return 1
-	ask 20 && wait_for 5 requests_are 20 || { echo "metering stopped: $(tail -2 "$WORK/log")"; return 1; }
+	"$WEIR" run --port "$PORT" --socket "$WORK/sock" --records-out - >"$WORK/pipe" 2>"$WORK/pipe.log" &
+	WEIR_PID=$! WEIR_LOG=$WORK/pipe.log
+	started "$WEIR_PID" "$WORK/pipe.log" 10 'weir: ready' || return 1
+	ask 20 && wait_for 5 requests_are 20 || { echo "metering stopped: $(tail -2 "$WORK/pipe.log")"; return 1; }
 	[ "$(wc -l <"$WORK/head")" = 3 ] || { echo "the reader got $(wc -l <"$WORK/head") lines"; return 1; }
-	weir_stop && grep -q 'records are not written: Broken pipe' "$WORK/log"
+	weir_stop && grep -q 'records are not written: Broken pipe' "$WORK/pipe.log"
 }
 
 # ---- several at once, and callers that mean no good ----------------------------------------------------
