@@ -85,6 +85,9 @@ void baseline_rotate(struct baseline *b, bool forget)
 {
 	float keep = (float)exp2(-1.0 / PEAK_HALF_GENERATIONS);
 
+	/* Silence is no evidence that the habit is gone. */
+	if (!forget && b->cur60 <= 0)
+		return;
 	b->old10 *= keep;
 	b->old60 *= keep;
 	if (!forget) {
@@ -96,7 +99,9 @@ void baseline_rotate(struct baseline *b, bool forget)
 
 void baseline_accept(struct baseline *b, double x10, double x60)
 {
-	b->fast = b->slow = (float)(x60 / WINDOW_STEPS);
+	b->fast = (float)(x60 / WINDOW_STEPS);
+	/* After a fall the long memory stays: what comes back is no flood. */
+	b->slow = MAX(b->slow, b->fast);
 	b->old10 = MAX(b->old10, (float)x10);
 	b->old60 = MAX(b->old60, (float)x60);
 }

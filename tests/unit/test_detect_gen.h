@@ -245,7 +245,7 @@ static inline const struct heard_event *first_open(const struct heard *h, enum a
 static inline void show(const struct heard *h)
 {
 	if (h->json.n)
-		print_error("%s", h->json.p);
+		fputs(h->json.p, stderr);
 }
 
 #endif
