@@ -64,12 +64,14 @@ static int journal_priority(enum anomaly_severity s)
 /* Every value below is printable text on one line (text.h), so the protocol's simple form is enough. */
 static void journal_compose(struct str *b, const struct anomaly *a)
 {
+	bool said = text_says_over(a);
+
 	str_adds(b, "SYSLOG_IDENTIFIER=weir\nMESSAGE=");
-	if (a->event != EVENT_OPEN)
+	if (a->event != EVENT_OPEN && !said)
 		str_addf(b, "%s: ", a->event == EVENT_CLOSE ? "over" : "still");
 	str_addf(b, "%s: ", anomaly_class_name(a->cls));
 	text_add_summary(b, a);
-	if (a->event == EVENT_CLOSE && a->end >= 0) {
+	if (a->event == EVENT_CLOSE && a->end >= 0 && !said) {
 		str_adds(b, "; lasted ");
 		text_add_duration(b, a->end - a->start);
 	}

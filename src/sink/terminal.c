@@ -108,9 +108,11 @@ static void terminal_compose(struct sink_terminal *t, const struct anomaly *a, c
 	if (a->event != EVENT_CLOSE)
 		terminal_add_share(&t->line, a);
 	if (a->event == EVENT_CLOSE && a->end >= 0) {
-		str_adds(&t->line, "; lasted ");
-		text_add_duration(&t->line, a->end - a->start);
-		str_adds(&t->line, ", until ");
+		if (!text_says_over(a)) {
+			str_adds(&t->line, "; lasted ");
+			text_add_duration(&t->line, a->end - a->start);
+		}
+		str_adds(&t->line, "; until ");
 		terminal_add_time(&t->line, a->end, &tm);
 	} else {
 		str_adds(&t->line, "; since ");

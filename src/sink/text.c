@@ -101,6 +101,11 @@ void text_add_scope(struct str *out, enum entity_kind kind, const char *value)
 	}
 }
 
+bool text_says_over(const struct anomaly *a)
+{
+	return a->summary && !strncmp(a->summary, "over after ", 11);
+}
+
 void text_add_summary(struct str *out, const struct anomaly *a)
 {
 	const struct anomaly_evidence *e = &a->evidence[0];

@@ -24,6 +24,9 @@ const char *text_kind_word(enum entity_kind k);
 /* "client 10.0.0.7"; "all traffic" */
 void text_add_scope(struct str *out, enum entity_kind kind, const char *value);
 
+/* Whether the summary of a closing event says by itself that it is over, and how long it was. */
+bool text_says_over(const struct anomaly *a);
+
 /* The event's summary, or where the detector gave none one made of the first evidence. */
 void text_add_summary(struct str *out, const struct anomaly *a);
 

@@ -191,7 +191,10 @@ static void test_terminal_lines(void **state)
 	a.end = a.start + 134;
 	a.detected = a.end;
 	assert_string_equal(terminal_of(s, f, &a), "15:08:54 over     flood       client 10.0.0.7 sends 412 requests/s, normally 3 (x137); "
-						   "lasted 2 min 14 s, until 15:08:54\n");
+						   "lasted 2 min 14 s; until 15:08:54\n");
+	/* A sentence that says so itself is not said twice. */
+	a.summary = "over after 134 s: client 10.0.0.7 sent 412 requests/s";
+	assert_string_equal(terminal_of(s, f, &a), "15:08:54 over     flood       over after 134 s: client 10.0.0.7 sent 412 requests/s; until 15:08:54\n");
 	/* Another day, and an onset on the day before. */
 	a = sample_event(CLASS_DDOS, EVENT_OPEN, "y");
 	a.detected = 1750032010;
@@ -203,7 +206,7 @@ static void test_terminal_lines(void **state)
 	assert_string_equal(terminal_of(s, f, &a), "-- Monday 2025-06-16, times in UTC (UTC+0000)\n"
 						   "00:00:10 info     ddos        all traffic: requests_per_s 412, normally 3; "
 						   "excess: client 10.0.0.7 96 %, key k1 10 %; since 2025-06-15 23:59:50\n");
-	assert_int_equal(s->delivered, 4);
+	assert_int_equal(s->delivered, 5);
 	sink_free(s);
 	fclose(f);
 }
