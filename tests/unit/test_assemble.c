@@ -413,6 +413,7 @@ static int slice(struct assemble *a, uint64_t conn, uint32_t request, int dir, u
 static struct weir_done done_of(uint64_t conn, uint32_t request)
 {
 	return (struct weir_done){ .type = WEIR_EVENT_DONE, .request = request, .status = 200, .conn = conn, .req_first_ns = 6000 * MS, .req_head_ns = 6100 * MS,
+				   .key = { .lport = 80, .rport = 9, .laddr = { 0xfe, 0x80, [15] = 1 }, .raddr = { [10] = 0xff, 0xff, 192, 0, 2, 7 } },
 				   .req_last_ns = 6200 * MS, .resp_first_ns = 6300 * MS, .content_ns = 6400 * MS, .resp_last_ns = 6600 * MS };
 }
 
@@ -453,6 +454,8 @@ static void completes_without_slices(void **unused)
 	assert_has(&s, "\"prompt_tokens\":5");
 	assert_has(&s, "\"duration_ms\":500");
 	assert_has(&s, "\"kind\":\"inference\"");
+	assert_has(&s, "\"server\":\"[fe80::1]:80\"");
+	assert_has(&s, "\"client_ip\":\"192.0.2.7\"");
 	assert_lacks(&s, "\"path\"");
 	/* the same again is not another request */
 	assert_int_equal(finish(a, &d), 0);
