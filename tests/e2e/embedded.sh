@@ -106,7 +106,7 @@ shape v4-mapped "--bind ::" --truth <<'PLAN'
 PLAN
 
 # What each client was told is not what an aborted answer was: the truth is what left the server.
-shape aborted "" --only-truth --no-records <<'PLAN'
+shape aborted "" --only-truth --crossing --no-records <<'PLAN'
 {"clients": [{"src": "127.0.0.11", "count": 5, "requests": [
   {"stream": true, "usage": true, "tokens": 1000, "abort_after": 7, "repeat": 4}, {"stream": true, "tokens": 5000, "abort_after": 300, "repeat": 2},
   {"stream": true, "usage": true, "continuous": true, "tokens": 5000, "abort_after": 100}, {"tokens": 9}]},
