@@ -207,6 +207,8 @@ static __noinline struct weir_client *client_of(const struct weir_conn_key *k, _
 
 /* ---- ring ----------------------------------------------------------------------------------------- */
 
+#define RING_MINIMUM 2048 /* bytes per epoch that any client may send while there is room: one ordinary request */
+
 /*
  * May this client put `bytes` into the ring? Below half full: yes. Above, each client gets at most an eighth of what is free per
  * epoch (user space begins one with every drain), so that a flooding client cannot blind the agent to the others.
@@ -223,7 +225,7 @@ __noinline int ring_allows(struct weir_client *cl, __u32 bytes)
 		cl->ring_epoch = epoch;
 		cl->ring_bytes = 0;
 	}
-	if (used * 2 >= size && (used >= size || cl->ring_bytes + bytes > (size - used) / 8))
+	if (used * 2 >= size && (used >= size || (cl->ring_bytes + bytes > (size - used) / 8 && cl->ring_bytes + bytes > RING_MINIMUM)))
 		return -1;
 	__sync_fetch_and_add(&cl->ring_bytes, bytes);
 	return used * 2 < size && (used + bytes) * 2 >= size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
@@ -306,6 +308,8 @@ __noinline int settle(struct weir_conn *c, const struct weir_conn_key *k, struct
 
 	if (!c || !k || !cl)
 		return 0;
+	if (c->flags & WEIR_C_GHOST)
+		return 0; /* it was settled when the reset came */
 	if (c->reply.flags & WEIR_R_ACTIVE)
 		count_response(c, cl, now);
 	stat_add(WEIR_STAT_RESPONSES, 1);
@@ -619,6 +623,13 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 	cl = client_of(k, r->now);
 	if (!cl)
 		return 1;
+	if ((ev & WEIR_EV_BAD) && dir == WEIR_RESPONSE && (c->reply.flags & WEIR_R_PARTIAL)) {
+		/* what looked like a chunk was none */
+		weir_response_raw(c, automaton(), r->now);
+		ev &= ~(__u32)(WEIR_EV_BAD | WEIR_EV_BAD_FRAMING);
+		r->ev = ev;
+		return 0;
+	}
 	if (ev & WEIR_EV_BAD) {
 		if (!(s->flags & WEIR_S_MID))
 			stat_add(ev & WEIR_EV_TOO_LONG ? WEIR_STAT_HEAD_TOO_LONG : ev & WEIR_EV_BAD_FRAMING ? WEIR_STAT_BAD_FRAMING : WEIR_STAT_NOT_HTTP, 1);
@@ -727,9 +738,15 @@ static __noinline __u32 lock_take(__u32 *lock)
 	return t.held;
 }
 
-/* The connection is over and nobody else is at it: what is still in flight has been aborted. */
-static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now)
+/*
+ * The connection is over and nobody else is at it: what is still in flight has been aborted.
+ *
+ * A reset in the middle of a response leaves a ghost: the server may be inside a send that TCP carries out before it looks at
+ * the reset, and those bytes still leave. They are scanned and added; user space takes the entry away soon after.
+ */
+static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now, bool reset)
 {
+	bool ghost = reset && (c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN);
 	struct weir_conn_key key;
 	struct weir_client *cl = client_of(k, now);
 
@@ -759,6 +776,13 @@ static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, 
 			__sync_fetch_and_add(&cl->lost, rest);
 			stat_add(WEIR_STAT_PIPELINE, rest);
 		}
+	}
+	if (ghost) {
+		c->reply.flags = WEIR_R_ACTIVE | WEIR_R_COUNTED;
+		c->reply.events = c->reply.delta_events = 0;
+		c->bytes_in = c->bytes_out = 0;
+		__sync_fetch_and_or(&c->flags, WEIR_C_GHOST);
+		return;
 	}
 	key = *k; /* on the stack: up to 6.1 a map takes no key by a pointer that came in an argument ("R2 type=mem expected=fp") */
 	bpf_map_delete_elem(&weir_conns, &key);
@@ -888,13 +912,33 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 	flush_bytes(c, &g->key, dir, now);
 }
 
+/* Bytes of a response that leave after the client's reset was seen. */
+static __always_inline void haunt(struct __sk_buff *skb, struct segment *g, struct weir_conn *c, __u64 now)
+{
+	struct weir_client *cl;
+
+	segment_payload(skb, g, c, WEIR_RESPONSE, now);
+	cl = client_of(&g->key, now);
+	if (!cl)
+		return;
+	if (!weir_has_usage(c->reply.token_mask))
+		__sync_fetch_and_add(&cl->estimated_tokens, c->reply.delta_events);
+	__sync_fetch_and_add(&cl->bytes_out, c->bytes_out);
+	c->reply.delta_events = 0;
+	c->bytes_out = 0;
+}
+
 static __always_inline struct weir_conn *conn_of(struct segment *g, int dir, __u64 now)
 {
 	struct weir_conn *c = bpf_map_lookup_elem(&weir_conns, &g->key);
 
+	if (c && (c->flags & WEIR_C_GHOST) && dir == WEIR_REQUEST && g->len && g->tcp.fresh) {
+		bpf_map_delete_elem(&weir_conns, &g->key);
+		c = NULL;
+	}
 	/* the same four-tuple again, and we missed its end */
 	if (c && dir == WEIR_REQUEST && g->tcp.valid && g->tcp.fresh && (c->in.flags & WEIR_S_STARTED) && g->len && c->in.first != g->seq) {
-		bury(c, &g->key, now);
+		bury(c, &g->key, now, false);
 		c = NULL;
 	}
 	if (c || !g->len)
@@ -918,6 +962,11 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 
 	if (!c)
 		return;
+	if (c->flags & WEIR_C_GHOST) {
+		if (dir == WEIR_RESPONSE && g->len)
+			haunt(skb, g, c, now);
+		return;
+	}
 	__sync_fetch_and_add(&c->users, 1);
 	if (c->flags & WEIR_C_DEAD)
 		return;
@@ -942,7 +991,7 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 		__sync_fetch_and_or(&c->flags, WEIR_C_DYING);
 	if (__sync_fetch_and_add(&c->users, -1) == 1 && (c->flags & WEIR_C_DYING) &&
 	    !(__sync_fetch_and_or(&c->flags, WEIR_C_DEAD) & WEIR_C_DEAD))
-		bury(c, &g->key, now);
+		bury(c, &g->key, now, g->rst && dir == WEIR_REQUEST);
 }
 
 #ifndef WEIR_SOFT

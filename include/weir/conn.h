@@ -42,6 +42,7 @@ struct weir_request {
 #define WEIR_C_DYING 2      /* over: whoever leaves last settles it */
 #define WEIR_C_DEAD 4
 #define WEIR_C_RESET 8      /* the request side is to start afresh at its next segment */
+#define WEIR_C_GHOST 16     /* settled, kept for the bytes that leave after a reset; user space takes it away */
 
 struct weir_conn {
 	__u64 id;      /* user space relies on the first four fields staying here */
@@ -349,6 +350,10 @@ WEIR_INLINE __u32 weir_claim(struct weir_conn *c, const struct weir_automaton *a
 
 	if (dir == WEIR_REQUEST && t->valid && (__s32)(seq - t->rcv_end) > 0) {
 		notes->window = 1;
+		return len;
+	}
+	if (dir == WEIR_REQUEST && t->valid && (__s32)(seq + len - t->rcv_nxt) <= 0) {
+		notes->dup = 1; /* TCP has these bytes already */
 		return len;
 	}
 	if (dir == WEIR_REQUEST && (c->flags & WEIR_C_RESET)) {

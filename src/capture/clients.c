@@ -158,6 +158,7 @@ static int clients_age(struct capture *c, uint64_t now, uint64_t idle)
 /* A connection that holds a request is kept for so long: a model may think for an hour, and to forget it would leave the
  * request open in its client's counters for ever. */
 #define PENDING_IDLE_NS (24 * 3600 * UINT64_C(1000000000))
+#define GHOST_NS (2 * UINT64_C(1000000000)) /* a reset connection's last bytes leave within one send(2) */
 
 static int conns_age(struct capture *c, uint64_t now, uint64_t idle)
 {
@@ -171,9 +172,12 @@ static int conns_age(struct capture *c, uint64_t now, uint64_t idle)
 		r = bpf_map_lookup_batch(c->conns_fd, c->conn_started ? &c->conn_batch : NULL, &next, keys, values, &count, NULL);
 		if (r < 0 && r != -ENOENT)
 			break;
-		for (__u32 i = 0; i < count; i++)
-			if (values[i].last_ns + (values[i].open ? PENDING_IDLE_NS : idle) < now && !values[i].users)
+		for (__u32 i = 0; i < count; i++) {
+			uint64_t rest = values[i].flags & WEIR_C_GHOST ? GHOST_NS : values[i].open ? PENDING_IDLE_NS : idle;
+
+			if (values[i].last_ns + rest < now && !values[i].users)
 				bpf_map_delete_elem(c->conns_fd, &keys[i]);
+		}
 		c->conn_batch = next;
 		c->conn_started = r == 0;
 	}

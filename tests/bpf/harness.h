@@ -234,7 +234,7 @@ static inline size_t clients_sum(struct meter *m, struct weir_client *sum)
 				continue;
 			n++;
 			for (size_t w = 0; w < offsetof(struct weir_client, first_ns) / 8; w++)
-				((uint64_t *)sum)[w] += ((uint64_t *)&c)[w];
+				((__u64 *)sum)[w] += ((__u64 *)&c)[w];
 		}
 	}
 	return n;

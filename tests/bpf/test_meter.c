@@ -407,11 +407,12 @@ static void addresses(void **state)
 static void aborted(void **state)
 {
 	static char r[4096];
-	size_t nr, second;
+	size_t nr, first, second;
 
 	(void)state;
 	response_copy(r, exchanges[2].response, &nr);
-	second = (size_t)(strstr(r, "\"b\"") - r);
+	first = (size_t)(strstr(r, "}]}\n") + 4 - r);
+	second = (size_t)(strstr(r + first, "}]}\n") + 4 - r);
 	/* the server closes, or either side resets, at every point of the response */
 	for (size_t at = 0; at < nr; at += 3) {
 		for (int how = 0; how < 3; how++) {
@@ -430,10 +431,31 @@ static void aborted(void **state)
 			assert_int_equal(c.requests, 1);
 			assert_int_equal(c.aborted, 1);
 			assert_int_equal(c.open, 0);
-			assert_int_equal(c.estimated_tokens, at >= nr - 9 ? 2 : at > second - 40 ? 1 + (at > second + 5) : at > strlen(HEAD_SSE) + 40);
-			assert_int_equal(conns_count(m), 0);
+			assert_int_equal(c.estimated_tokens, (at >= first) + (at >= second));
 			drain(m);
 			assert_true(m->seen.last.flags & WEIR_DONE_ABORTED);
+			if (how != 1 || at < strlen(HEAD_SSE)) {
+				assert_int_equal(conns_count(m), 0);
+			} else {
+				/* the client's reset overtakes what the server is just sending: that is counted still, once */
+				uint64_t dones = m->seen.dones;
+
+				packets(m, &f, WEIR_RESPONSE, r + at, nr - at, 50);
+				drain(m);
+				assert_true(client_get(m, &f, &c));
+				assert_int_equal(c.estimated_tokens, 2);
+				assert_int_equal(c.bytes_out, nr);
+				assert_int_equal(c.requests, 1);
+				assert_int_equal(c.aborted, 1);
+				assert_int_equal(c.open, 0);
+				assert_int_equal(m->seen.dones, dones);
+				/* and the same four-tuple may come again */
+				f.cseq += 100000;
+				send_request(&f, GET);
+				assert_true(client_get(m, &f, &c));
+				assert_int_equal(c.requests, 2);
+				assert_int_equal(c.open, 1);
+			}
 			flow_forget(m);
 		}
 	}
@@ -525,7 +547,7 @@ static void clients_overflow(void **state)
 		flow_rst(m, &f, WEIR_REQUEST);
 		drain(m);
 	}
-	clients_sum(m, &sum);
+	assert_int_equal(clients_sum(m, &sum), 65);
 	assert_int_equal(sum.requests, 500);
 	assert_int_equal(sum.prompt_tokens, 500 * plain->want.prompt);
 	assert_int_equal(sum.open, 0);
