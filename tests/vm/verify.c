@@ -3,8 +3,8 @@
  *
  *     verify OBJECT [cfg_NAME=VALUE]... [-PROGRAM]...
  *
- * A cfg_ constant is set before loading; -PROGRAM leaves a program out. Prints `PROGRAM INSTRUCTIONS-PROCESSED` for each
- * program that was loaded. Exit status 0: all loaded. 1: refused, the kernel's words are on stderr. 2: bad arguments.
+ * The automaton is put in where the object has a place for it: the verifier reads constants out of it. A cfg_ constant is set
+ * before loading; -PROGRAM leaves a program out. Prints `PROGRAM INSTRUCTIONS-PROCESSED` for each program that was loaded. Exit status 0: all loaded. 1: refused, the kernel's words are on stderr. 2: bad arguments.
  */
 #include <stdarg.h>
 
@@ -12,7 +12,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
-#include "base/util.h"
+#include "decode/automaton.h"
 
 #define LOG_BYTES (1u << 16) /* statistics only: a few lines */
 #define LOG_STATS 4          /* the verifier's log level that prints nothing else; 5.2 */
@@ -77,6 +77,18 @@ static int set_config(struct bpf_object *object, const char *name, uint64_t valu
 	return -ENOENT;
 }
 
+static int set_automaton(struct bpf_object *object)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, ".rodata.automaton");
+	struct weir_automaton *a;
+	size_t size;
+
+	if (!map)
+		return 0;
+	a = (struct weir_automaton *)bpf_map__initial_value(map, &size);
+	return a && size == sizeof(*a) ? automaton_build(a) : -ERANGE;
+}
+
 static int apply(struct bpf_object *object, char *arg)
 {
 	struct bpf_program *prog;
@@ -108,6 +120,11 @@ int main(int argc, char **argv)
 	object = bpf_object__open_file(argv[1], NULL);
 	if (!object) {
 		fprintf(stderr, "verify: cannot open %s: %s\n", argv[1], strerror(errno));
+		return 2;
+	}
+	r = set_automaton(object);
+	if (r < 0) {
+		fprintf(stderr, "verify: the automaton: %s\n", strerror(-r));
 		return 2;
 	}
 	for (int arg = 2; arg < argc; arg++) {
