@@ -82,7 +82,7 @@ static int client_report(struct losses *l, const struct weir_client_key *key, co
 			 void (*fn)(void *ctx, const struct loss *l), void *ctx)
 {
 	struct loss now = { *key,	v->lost,     v->lost_prompt_tokens, v->lost_completion_tokens,
-			    v->lost_4xx, v->lost_5xx, v->lost_stream_errors };
+			    v->lost_4xx, v->lost_5xx, v->lost_stream_errors, (uint64_t)MAX(v->open, 0) };
 	struct loss delta = now, *old;
 	int r;
 

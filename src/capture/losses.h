@@ -9,6 +9,7 @@
 struct loss {
 	struct weir_client_key key;
 	uint64_t requests, prompt_tokens, completion_tokens, status_4xx, status_5xx, stream_errors;
+	uint64_t open; /* of this client, now */
 };
 
 /*

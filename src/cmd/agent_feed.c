@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "cmd/agent_socket.h"
+#include "cmd/agent_told.h"
 #include "decode/assemble.h"
 
 #include <math.h>
@@ -12,6 +13,7 @@ _Static_assert(AGENT_KEY_BYTES == SIPHASH_KEY_BYTES, "one key for both");
 struct feed {
 	struct feed_opts o;
 	struct assemble *assemble;
+	struct told *told;
 	uint64_t records, bad;
 };
 
@@ -60,6 +62,7 @@ static void on_arrival(void *ctx, const struct record *r)
 	struct feed *f = ctx;
 	struct record copy = as_written(r);
 
+	told_add(f->told, record_text(r, F_SERVER), record_text(r, F_CLIENT_IP));
 	complain(f, detect_arrival(f->o.detect, &copy));
 }
 
@@ -69,6 +72,8 @@ static void on_complete(void *ctx, const struct record *r, bool arrived)
 	struct record copy = as_written(r);
 
 	f->records++;
+	if (arrived)
+		told_remove(f->told, record_text(r, F_SERVER), record_text(r, F_CLIENT_IP));
 	records_add(f->o.records, &copy);
 	complain(f, arrived ? detect_complete(f->o.detect, &copy, 0) : detect_record(f->o.detect, &copy));
 	agent_ports_record(f->o.ports, &copy);
@@ -89,6 +94,28 @@ struct loss_part {
 };
 
 /*
+ * To the file goes one line. The detector has heard of the arrival of some of these requests: for those
+ * it is told of the end only.
+ */
+static void loss_tell(struct feed *f, struct record *r, uint64_t *told)
+{
+	uint64_t known = MIN(*told, (uint64_t)r->weight);
+	struct record end = *r;
+
+	records_add(f->o.records, r);
+	*told -= known;
+	end.weight = (int64_t)known;
+	r->weight -= end.weight;
+	if (r->weight) {
+		complain(f, detect_record(f->o.detect, r));
+		/* tokens are told once */
+		end.has &= ~(F_BIT(F_PROMPT_TOKENS) | F_BIT(F_COMPLETION_TOKENS));
+	}
+	if (end.weight)
+		complain(f, detect_complete(f->o.detect, &end, 0));
+}
+
+/*
  * One line for each outcome, so that shares of errors stay right. The tokens of all stand in the first:
  * which of the requests they belonged to is not known.
  */
@@ -104,10 +131,12 @@ void feed_loss(void *feed, const struct loss *l)
 	};
 	char server[SERVER_TEXT], client[ADDRESS_TEXT];
 	double now = microseconds(wall_now());
+	uint64_t told;
 	bool first = true;
 
 	server_text(l->key.server, l->key.port, server);
 	address_text(l->key.client, client);
+	told = told_take(f->told, span_of(server), span_of(client), l->requests, l->open);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct record r;
 
@@ -129,8 +158,7 @@ void feed_loss(void *feed, const struct loss *l)
 			record_set_int(&r, F_COMPLETION_TOKENS, (int64_t)l->completion_tokens);
 		}
 		first = false;
-		records_add(f->o.records, &r);
-		complain(f, detect_record(f->o.detect, &r));
+		loss_tell(f, &r, &told);
 	}
 }
 
@@ -186,10 +214,11 @@ int feed_open(const struct feed_opts *o, struct feed **ret)
 		ao.host = host;
 	memcpy(ao.key, o->key, sizeof(ao.key));
 	ao.ctx = f;
-	r = assemble_new(&ao, &f->assemble);
+	f->told = told_new();
+	r = f->told ? assemble_new(&ao, &f->assemble) : -ENOMEM;
 	explicit_bzero(ao.key, sizeof(ao.key));
 	if (r < 0) {
-		free(f);
+		feed_free(f);
 		return r;
 	}
 	assemble_set_clock(f->assemble, clock_offset());
@@ -199,8 +228,10 @@ int feed_open(const struct feed_opts *o, struct feed **ret)
 
 struct feed *feed_free(struct feed *f)
 {
-	if (f)
+	if (f) {
 		assemble_free(f->assemble);
+		told_free(f->told);
+	}
 	free(f);
 	return NULL;
 }

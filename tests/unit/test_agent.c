@@ -16,6 +16,7 @@
 #include "cmd/agent_opts.h"
 #include "cmd/agent_records.h"
 #include "cmd/agent_socket.h"
+#include "cmd/agent_told.h"
 
 static char dir[64];
 
@@ -431,6 +432,70 @@ static void key_file(void **state)
 	assert_true(agent_key_load(in_dir("no/such/folder"), b) < 0);
 }
 
+/* ---- arrivals that were told -------------------------------------------------------------------------- */
+static struct span client_of(unsigned i)
+{
+	static char text[2][32];
+	static unsigned turn;
+
+	turn = !turn;
+	return (struct span){ text[turn], (size_t)snprintf(text[turn], sizeof(text[turn]), "10.%u.%u.%u", i >> 16, i >> 8 & 255, i & 255) };
+}
+
+static void told_counts(void **state)
+{
+	struct told *t = told_new();
+	const struct span s = SPAN("1.2.3.4:80"), c = SPAN("10.0.0.1"), d = SPAN("10.0.0.2");
+
+	(void)state;
+	assert_int_equal(told_take(t, s, c, 5, 0), 0);
+	told_remove(t, s, c); /* nobody was told: stays at nothing */
+	for (int i = 0; i < 5; i++)
+		told_add(t, s, c);
+	told_add(t, s, d);
+	told_remove(t, s, c);
+	assert_int_equal(told_take(t, s, c, 9, 2), 2); /* of four, two are under way still */
+	assert_int_equal(told_take(t, s, c, 9, 2), 0);
+	assert_int_equal(told_take(t, s, c, 1, 0), 1); /* never more than were lost */
+	assert_int_equal(told_take(t, s, c, 9, 0), 1);
+	assert_int_equal(told_take(t, s, c, 9, 0), 0);
+	assert_int_equal(told_take(t, s, d, 9, 0), 1);
+	assert_null(told_free(t));
+	assert_null(told_free(NULL));
+}
+
+/* Against a plain array, with many clients coming and going: growth and freed slots lose nobody. */
+static void told_many(void **state)
+{
+	static unsigned model[3000];
+	struct told *t = told_new();
+	const struct span s = SPAN("[::1]:8000");
+	unsigned seed = 7;
+
+	(void)state;
+	for (int step = 0; step < 200000; step++) {
+		unsigned i;
+
+		seed = seed * 1103515245 + 12345;
+		i = seed / 65536 % ARRAY_SIZE(model);
+		if (seed >> 31) {
+			told_add(t, s, client_of(i));
+			model[i]++;
+		} else {
+			told_remove(t, s, client_of(i));
+			model[i] -= model[i] > 0;
+		}
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(model); i++)
+		assert_int_equal(told_take(t, s, client_of(i), 1000000, 0), model[i]);
+	/* beyond the ceiling newcomers are not counted, those known are */
+	for (unsigned i = 0; i < TOLD_CLIENTS_MAX + 1000; i++)
+		told_add(t, s, client_of(i));
+	assert_int_equal(told_take(t, s, client_of(0), 10, 0), 1);
+	assert_int_equal(told_take(t, s, client_of(TOLD_CLIENTS_MAX + 999), 10, 0), 0);
+	told_free(t);
+}
+
 /* ---- addresses ------------------------------------------------------------------------------------- */
 static void addresses(void **state)
 {
@@ -453,6 +518,7 @@ int main(void)
 		cmocka_unit_test(limit_sheds_in_order), cmocka_unit_test(limit_causes),	    cmocka_unit_test(limit_recovers_with_hysteresis),
 		cmocka_unit_test(records_to_file),     cmocka_unit_test(records_full_disk), cmocka_unit_test(records_torn_line),
 		cmocka_unit_test(records_slow_pipe),   cmocka_unit_test(key_file),	    cmocka_unit_test(addresses),
+		cmocka_unit_test(told_counts),	       cmocka_unit_test(told_many),
 	};
 
 	return cmocka_run_group_tests(tests, dir_make, dir_remove);
