@@ -29,7 +29,7 @@ int detect_open(const struct detect_opts *opts, struct detect **ret)
 	} else {
 		r = entities_init(&d->entities);
 		if (r == 0) {
-			d->global = entity_get(&d->entities, ENTITY_GLOBAL, (struct span){ 0 }, &is_new);
+			d->global = entity_get(&d->entities, ENTITY_GLOBAL, (struct span){ 0 }, 0, &is_new);
 			if (d->global == NOBODY)
 				r = -ENOMEM;
 			else
@@ -320,14 +320,26 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 		{ F_SERVER, ENTITY_SERVER }, { F_MODEL_NAME, ENTITY_MODEL }, { F_CLIENT_IP, ENTITY_CLIENT_IP }, { F_API_KEY, ENTITY_API_KEY }, { F_USER, ENTITY_USER },
 	};
 
+	uint64_t hash[FEED_ENTITIES];
+
 	*f = (struct feed){ .weight = (float)MIN((double)r->weight, WEIGHT_SANE) };
+	/* Three rounds, so that the waits for memory overlap: buckets, then entities, then the lookups themselves. */
+	for (int k = 0; k < FEED_ENTITIES; k++) {
+		if (!record_has(r, of[k].field))
+			continue;
+		hash[k] = entity_hash(of[k].kind, r->text[of[k].field]);
+		__builtin_prefetch(&d->entities.bucket[hash[k] % BUCKETS]);
+	}
+	for (int k = 2; k < FEED_ENTITIES; k++)
+		if (record_has(r, of[k].field))
+			entity_prefetch(&d->entities, d->entities.bucket[hash[k] % BUCKETS]);
 	for (int k = 0; k < FEED_ENTITIES; k++) {
 		bool is_new;
 
 		f->entity[k] = NOBODY;
 		if (!record_has(r, of[k].field))
 			continue;
-		f->entity[k] = entity_get(&d->entities, of[k].kind, r->text[of[k].field], &is_new);
+		f->entity[k] = entity_get(&d->entities, of[k].kind, r->text[of[k].field], hash[k], &is_new);
 		if (is_new)
 			learn_new(d, at(d, f->entity[k]));
 		/* Looking up the next name may evict: hold on to this one. */

@@ -1,5 +1,7 @@
 #include "detect/entity.h"
 
+#include <sys/mman.h>
+
 #define EVICT_TRIES 32 /* the oldest may be referred to; whoever is not found among so many is not let in */
 #define VOTES_MAX 64   /* so that a new majority shows after a minute at the latest, not after as long as the old one held */
 #define VOTES_SURE 8
@@ -15,9 +17,9 @@ static const uint32_t ceiling[ENTITY_KIND_COUNT] = {
 
 /* 64 bits, eight bytes at a time; names come from outside, but who collides on purpose only slows down his own lookups: chains
  * are bounded by the ceilings. */
-static uint64_t hash_name(unsigned int kind, struct span name)
+uint64_t entity_hash(enum entity_kind kind, struct span name)
 {
-	uint64_t h = UINT64_C(0x9e3779b97f4a7c15) * (kind + 1) ^ name.n;
+	uint64_t h = UINT64_C(0x9e3779b97f4a7c15) * ((uint64_t)kind + 1) ^ name.n;
 
 	while (name.n) {
 		uint64_t w = 0;
@@ -110,6 +112,16 @@ static bool evict(struct entities *es, unsigned int kind)
 	return false;
 }
 
+/* Clients come in no order: with pages of 4 KiB every access would miss the TLB, too. */
+static struct entity *page_new(void)
+{
+	void *p = aligned_alloc(PAGE_BYTES, PAGE_BYTES);
+
+	if (p)
+		madvise(p, PAGE_BYTES, MADV_HUGEPAGE); /* a wish */
+	return p; /* entity_get() clears what it hands out */
+}
+
 static uint32_t slot_take(struct entities *es)
 {
 	uint32_t i = es->free;
@@ -122,17 +134,18 @@ static uint32_t slot_take(struct entities *es)
 	if (i / PAGE_ENTITIES >= PAGES_MAX)
 		return NOBODY;
 	if (!es->page[i / PAGE_ENTITIES]) {
-		es->page[i / PAGE_ENTITIES] = calloc(PAGE_ENTITIES, sizeof(struct entity));
-		if (!es->page[i / PAGE_ENTITIES])
+		struct entity *page = page_new();
+
+		if (!page)
 			return NOBODY;
+		es->page[i / PAGE_ENTITIES] = page;
 	}
 	es->used++;
 	return i;
 }
 
-uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name, bool *ret_new)
+uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name, uint64_t h, bool *ret_new)
 {
-	uint64_t h = hash_name((unsigned int)kind, name);
 	struct entity *e;
 	size_t keep = MIN(name.n, (size_t)ENTITY_NAME_MAX);
 	uint32_t i;

@@ -53,7 +53,8 @@ struct entity {
 	uint8_t votes[IDENTITY_KINDS];
 };
 
-#define PAGE_ENTITIES 1024
+#define PAGE_BYTES (2u << 20) /* a huge page where the kernel gives one */
+#define PAGE_ENTITIES (PAGE_BYTES / sizeof(struct entity))
 #define PAGES_MAX ((ENTITIES_CLIENT_IP + ENTITIES_API_KEY + ENTITIES_USER + ENTITIES_MODEL + ENTITIES_SERVER) / PAGE_ENTITIES + 1)
 #define BUCKETS (1u << 18)
 
@@ -72,8 +73,9 @@ static inline struct entity *entity_at(const struct entities *es, uint32_t i)
 {
 	return &es->page[i / PAGE_ENTITIES][i % PAGE_ENTITIES];
 }
-/* The entity of that name, made where it is new (*ret_new). NOBODY where there is no room for it. */
-uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name, bool *ret_new);
+uint64_t entity_hash(enum entity_kind kind, struct span name);
+/* The entity of that name and hash, made where it is new (*ret_new). NOBODY where there is no room for it. */
+uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name, uint64_t hash, bool *ret_new);
 
 /* With 100k clients most of the engine's time would be waiting for memory: ask for it a little ahead. */
 static inline void entity_prefetch(const struct entities *es, uint32_t i)
