@@ -5,10 +5,10 @@ bool limit_second(struct limit *l, double cpu_pct, double memory_mib, double hoo
 	const struct {
 		const char *name;
 		double share;
-		enum limit_level highest; /* that helps: with the meter off its hook nothing would be left to tell that it is calm */
+		enum limit_level highest; /* that helps: the agent's own CPU and memory have nothing to do with what the kernel counts */
 	} figures[] = {
-		{ "CPU", cpu_pct / l->bounds.cpu_pct, LIMIT_HOOK },
-		{ "memory", memory_mib / l->bounds.memory_mib, LIMIT_RECORDS }, /* maps are all made at the start */
+		{ "CPU", cpu_pct / l->bounds.cpu_pct, LIMIT_RECORDS },
+		{ "memory", memory_mib / l->bounds.memory_mib, LIMIT_RECORDS },
 		{ "time in the kernel", hook_us < 0 ? 0 : hook_us / l->bounds.hook_us, LIMIT_HOOK },
 	};
 	unsigned calm_needed = MAX(l->calm_needed, (unsigned)LIMIT_CALM_MIN_S);

@@ -3,7 +3,7 @@
  *
  * Above a ceiling for LIMIT_HOLD_S seconds in a row the level goes up by one. It comes down by one after
  * a calm time (every figure below 60 % of its ceiling), which doubles each time that the load
- * came straight back: shedding must not swing.
+ * came straight back: shedding must not swing. CPU and memory shed no more than records: the counters cost the agent nothing.
  */
 #ifndef WEIR_CMD_AGENT_LIMIT_H
 #define WEIR_CMD_AGENT_LIMIT_H

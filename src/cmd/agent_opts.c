@@ -78,7 +78,7 @@ static const struct option_row rows[] = {
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
 	{ "socket", OPTION_TEXT, AT(socket), 0, 0, "PATH", "where `weir clients` asks (" AGENT_SOCKET_DEFAULT ")", NULL },
 	{ "user", OPTION_TEXT, AT(user), 0, 0, "NAME", "go on as this user once attached (nobody)", NULL },
-	{ "cpu-limit", OPTION_REAL, AT(cpu_limit_pct), 0.01, 10000, "PCT", "own CPU above which work is shed, percent of a core (10)", NULL },
+	{ "cpu-limit", OPTION_REAL, AT(cpu_limit_pct), 0.01, 10000, "PCT", "own CPU above which work is shed, percent of a core (50)", NULL },
 	{ "memory-limit", OPTION_REAL, AT(memory_limit_mib), 1, 1e6, "MIB", "own memory above which work is shed (256)", NULL },
 	{ "hook-limit", OPTION_REAL, AT(hook_limit_us), 0.001, 1e6, "US", "mean time of a packet in the meter above which work is shed (200)", NULL },
 	{ "ring-size", OPTION_SIZE, AT(ring_bytes), 4096, CAPTURE_RING_MAX, "BYTES", "ring buffer, K and M understood (2M)", NULL },
@@ -92,7 +92,7 @@ static const struct option_row rows[] = {
 
 static void defaults(struct agent_opts *o)
 {
-	*o = (struct agent_opts){ .cpu_limit_pct = 10, .memory_limit_mib = 256, .hook_limit_us = 200, .client_idle_s = 3600 };
+	*o = (struct agent_opts){ .cpu_limit_pct = 50, .memory_limit_mib = 256, .hook_limit_us = 200, .client_idle_s = 3600 };
 }
 
 static bool given(const char *name, int argc, char **argv, const char **ret)

@@ -460,24 +460,27 @@ limit_case() {
 	weir_stop
 }
 
-memory_case() {
-	weir_start --port "$PORT" --memory-limit 1 || return 1
+# own_case OPTION VALUE WORD: a ceiling that the agent is above from the start. Records go, counters stay.
+own_case() {
+	weir_start --port "$PORT" "$1" "$2" || return 1
 	wait_for 20 eval '[ "$(stat_of shed)" = 2 ]' || { echo "level $(stat_of shed)"; return 1; }
 	ask 3 && wait_for 5 requests_are 3 || { echo "the counters stand still"; return 1; }
-	grep -q 'own memory is above its limit' "$WEIR_LOG" || { tail -2 "$WEIR_LOG"; return 1; }
+	grep -q "own $3 is above its limit" "$WEIR_LOG" || { tail -2 "$WEIR_LOG"; return 1; }
 	weir_stop || return 1
 	"$PYTHON" -c 'import json,sys
 r = [json.loads(l) for l in open(sys.argv[1])]
 assert sum(x.get("weight", 1) for x in r) == 3 and any(x.get("lost") for x in r), r' "$RECORDS"
 }
 
-run_case() { # run_case NAME FUNCTION: in a function of its own, so that 77 is a SKIP
-	case_wanted "$1" || return 0
-	"$2" >"$WORK/case" 2>&1
+run_case() { # run_case NAME FUNCTION [ARGUMENT...]: 77 is a SKIP
+	local name=$1
+	shift
+	case_wanted "$name" || return 0
+	"$@" >"$WORK/case" 2>&1
 	case $? in
-	0) ok "$1" ;;
-	77) skip "$1" "wrk is not installed" ;;
-	*) fail "$1" "$(tail -5 "$WORK/case")" ;;
+	0) ok "$name" ;;
+	77) skip "$name" "wrk is not installed" ;;
+	*) fail "$name" "$(tail -5 "$WORK/case")" ;;
 	esac
 	if [ -n "$WEIR_PID" ]; then end_pid "$WEIR_PID"; WEIR_PID=; fi
 }
@@ -506,5 +509,6 @@ run_case aged aged_case
 run_case other other_case
 run_case lost lost_case
 run_case self-limit limit_case
-run_case memory-limit memory_case
+run_case memory-limit own_case --memory-limit 1 memory
+run_case cpu-limit own_case --cpu-limit 0.01 CPU
 suite_end
