@@ -358,7 +358,9 @@ struct look {
 
 __noinline int walk(struct weir_parse *p, const struct look *l, __u32 from, __u32 to)
 {
-	return p && l ? (int)weir_walk(p, automaton(), l->b, from, to) : 0;
+	if (p && l)
+		weir_walk(p, automaton(), l->b, from, to);
+	return 0;
 }
 
 #ifndef WEIR_FAST
@@ -555,7 +557,7 @@ __noinline int send_part(struct __sk_buff *skb, struct weir_conn *c, const struc
 	if (first >= len)
 		return 0;
 
-	/* the end: where the length is known, or where usage, a finish reason or an error was seen */
+	/* the end: where the length is known, or where a finish reason or an error was seen */
 	if (s->p.flags & WEIR_P_LENGTH) {
 		__u64 total = head_len + s->p.length;
 
@@ -936,8 +938,12 @@ static __always_inline struct weir_conn *conn_of(struct segment *g, int dir, __u
 		bpf_map_delete_elem(&weir_conns, &g->key);
 		c = NULL;
 	}
-	/* the same four-tuple again, and we missed its end */
-	if (c && dir == WEIR_REQUEST && g->tcp.valid && g->tcp.fresh && (c->in.flags & WEIR_S_STARTED) && g->len && c->in.first != g->seq) {
+	/*
+	 * The same four-tuple again, and we missed its end: TCP has received nothing yet, and what we began with is not in its window.
+	 * (Its first segments may all pass before it takes the first: one after another, or out of order.)
+	 */
+	if (c && dir == WEIR_REQUEST && g->tcp.valid && g->tcp.fresh && (c->in.flags & WEIR_S_STARTED) && g->len &&
+	    c->in.first - g->tcp.rcv_nxt > g->tcp.rcv_end - g->tcp.rcv_nxt) {
 		bury(c, &g->key, now, false);
 		c = NULL;
 	}
