@@ -23,6 +23,12 @@ static void severity_of(const struct detect *d, struct incident *in)
 		/* Five times the usual total, for long enough to be in the minute, on a stream known for ten. */
 		if (d->steps >= RISE_STEPS && in->score >= Z_SURE && entity_requests60(g) >= 5 * all)
 			in->severity = SEVERITY_CRITICAL;
+	} else if (in->watch == WATCH_RISE) {
+		if (read_requests(e, true).ratio >= RISE_WARN_RATIO)
+			in->severity = MAX(in->severity, SEVERITY_WARNING);
+	} else if (in->watch == WATCH_ERROR) {
+		if (read_errors(d, e->errors).share >= 0.5)
+			in->severity = SEVERITY_CRITICAL;
 	} else if (in->watch == WATCH_COST) {
 		struct reading r = read_tokens(e);
 
@@ -125,7 +131,7 @@ struct incident *incident_open(struct detect *d, enum watch w, enum anomaly_clas
 	in->watch = w;
 	in->cls = cls;
 	in->slow = slow;
-	in->severity = in->severity_told = SEVERITY_WARNING;
+	in->severity = SEVERITY_WARNING;
 	in->score = in->score_told = score;
 	in->opened = in->above = in->told = d->tick;
 	in->suspects = in->members = 0;
@@ -327,7 +333,8 @@ void incident_watch(struct detect *d)
 		if (strength >= LEAVE_FACTOR)
 			describe_shares(d, in);
 		severity_of(d, in);
-		if (d->tick - in->told >= UPDATE_S && (in->severity > in->severity_told || in->score >= 2 * in->score_told))
+		/* What raises an info to an alarm does not wait. */
+		if ((d->tick - in->told >= UPDATE_S || (in->severity_told == SEVERITY_INFO && in->severity > SEVERITY_INFO)) && (in->severity > in->severity_told || in->score >= 2 * in->score_told))
 			incident_tell(d, in, EVENT_UPDATE);
 	}
 }

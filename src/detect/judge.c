@@ -157,9 +157,14 @@ static int64_t onset_requests(const struct detect *d, const struct entity *e)
 	double mu = baseline_expected(&e->req);
 	int32_t t = d->tick, first = t, floor_t = MAX(t - (STEP_S - 1), 0);
 
-	for (int32_t k = t; k >= floor_t; k--)
-		if ((double)e->s1[k % STEP_S] > mu / STEP_S * 2 + 0.5)
+	for (int32_t k = t, below = 0; k >= floor_t && below < 2; k--) {
+		if ((double)e->s1[k % STEP_S] > mu / STEP_S * 2 + 0.5) {
 			first = k;
+			below = 0;
+		} else {
+			below++;
+		}
+	}
 	if (first <= floor_t + 1) {
 		for (int32_t s = floor_t / STEP_S; s >= 0 && s > t / STEP_S - WINDOW_STEPS; s--) {
 			if ((double)e->s10[s % WINDOW_STEPS] <= mu * 2 + 2)
@@ -439,6 +444,7 @@ static void judge_errors(struct detect *d)
 	struct error_reading all, r, worst = { 0 };
 	uint32_t who = NOBODY;
 	bool any = fails(d, global_of(d), &all);
+	int32_t onset;
 	struct incident *in;
 
 	for (uint32_t k = 0; k < d->touches; k++) {
@@ -454,7 +460,9 @@ static void judge_errors(struct detect *d)
 	if ((!any && who == NOBODY) || incident_any(d, 1u << WATCH_ERROR | 1u << WATCH_FLOOD | 1u << WATCH_RISE))
 		return;
 	r = who == NOBODY ? all : worst;
-	in = incident_open(d, WATCH_ERROR, CLASS_ERROR_BURST, who, false, r.z, d->base + MAX(d->tick - STEP_S, 0));
+	/* As long ago as it takes for so many to fail when all do. */
+	onset = (int32_t)MIN(r.failed * STEP_S / MAX(baseline_expected(&(who == NOBODY ? global_of(d) : at(d, who))->req), 0.1), 60.0);
+	in = incident_open(d, WATCH_ERROR, CLASS_ERROR_BURST, who, false, r.z, d->base + MAX(d->tick - onset, 0));
 	if (!in)
 		return;
 	if (who != NOBODY)
