@@ -65,7 +65,7 @@ mix = [{"stream": True, "usage": True, "tokens": 24, "natural": True, "repeat": 
 def client(ip, duration, start=0, requests=mix):
     return {"src": ip, "parallel": 2, "rate": 1, "start": start, "duration": duration, "requests": requests}
 clients = [client(f"127.0.0.{i}", end) for i in range(11, 21) if f"127.0.0.{i}" != spender]
-burn = [{"stream": True, "usage": True, "tokens": 700, "prompt_bytes": 6000}]
+burn = [{"stream": True, "usage": True, "tokens": 900, "prompt_bytes": 9000}]
 clients += [client(spender, calm + 20), client(spender, 24, calm + 20, burn)]
 json.dump({"clients": clients}, sys.stdout)
 PY
