@@ -32,16 +32,21 @@
 		go_;                                                                                                   \
 	})
 #define WEIR_CAN_LOOP CAN_LOOP()
+#define WEIR_STEP_MAX 128
 #elif !defined(WEIR_SOFT)
 #define WEIR_STEP_MAX 64 /* the callbacks of bpf_loop need more of the stack */
 #endif
 
 #ifndef WEIR_SOFT /* which has included meter.h already */
 #define WEIR_WALK(p, a, buf, from, to) walk(p, (const struct look *)(buf), from, to)
+#define WEIR_NUMBER_RUN(p, buf, from, to) number_run(p, (const struct look *)(buf), from, to)
+#define WEIR_LINE_RUN(p, buf, from, to) line_run(p, (const struct look *)(buf), from, to)
 
 struct weir_parse;
 struct look;
 int walk(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
+int number_run(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
+int line_run(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
 #endif
 
 #include "weir/conn.h"
@@ -363,6 +368,20 @@ __noinline int walk(struct weir_parse *p, const struct look *l, __u32 from, __u3
 	return 0;
 }
 
+__noinline int number_run(struct weir_parse *p, const struct look *l, __u32 from, __u32 to)
+{
+	if (p && l)
+		weir_number_run(p, l->b, from, to);
+	return 0;
+}
+
+__noinline int line_run(struct weir_parse *p, const struct look *l, __u32 from, __u32 to)
+{
+	if (p && l)
+		weir_line_run(p, l->b, from, to);
+	return 0;
+}
+
 #ifndef WEIR_FAST
 struct substeps {
 	struct weir_conn *c;
@@ -543,7 +562,7 @@ __noinline int send_part(struct __sk_buff *skb, struct weir_conn *c, const struc
 	first = 0;
 	if (off < cap) {
 		first = cap - (__u32)off;
-		if (first > len)
+		if (first > len || len - first <= 256) /* leaves no crumbs */
 			first = len;
 		if (first > WEIR_SLICE_HEAD)
 			first = WEIR_SLICE_HEAD;
@@ -613,7 +632,7 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 	if (!(r->ev & WEIR_EV_DONE)) /* a gap may have ended the message already */
 		take_steps(skb, c, r);
 	ev = r->ev;
-	if (!(ev & ~(__u32)(WEIR_EV_CONTENT | WEIR_EV_BAD_NUMBER)) && s->p.mode > WEIR_HEAD && !s->p.length && dir == WEIR_RESPONSE && s->off > WEIR_SLICE_TAIL &&
+	if (!(ev & ~(__u32)(WEIR_EV_CONTENT | WEIR_EV_BAD_NUMBER)) && !(s->flags & WEIR_S_HOT) && s->p.mode > WEIR_HEAD && !s->p.length && dir == WEIR_RESPONSE && s->off > WEIR_SLICE_TAIL &&
 	    r->off >= r->end && !(c->reply.flags & WEIR_R_ENCODED)) {
 		/* the common case: one more event of a stream */
 		s->off += r->off - r->start;
@@ -647,6 +666,8 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 	if (ev & WEIR_EV_BAD_NUMBER)
 		stat_add(WEIR_STAT_BAD_NUMBER, 1);
 	if (ev & WEIR_EV_HOT)
+		s->flags |= WEIR_S_HOT; /* the text may go on in the next segment */
+	if (s->flags & WEIR_S_HOT)
 		r->flags |= WEIR_SLICE_HOT;
 	if (ev & WEIR_EV_HEAD) {
 		r->flags |= WEIR_SLICE_HEAD_DONE;

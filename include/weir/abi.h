@@ -104,7 +104,7 @@ enum weir_dir { WEIR_REQUEST = 0, WEIR_RESPONSE = 1 };
 #define WEIR_SLICE_HEAD_DONE 1 /* the head became complete in this segment: an arrival (request side), exactly once */
 #define WEIR_SLICE_GAP 2       /* bytes of this message are missing somewhere before this slice */
 #define WEIR_SLICE_MSG_DONE 4  /* the message became complete in this segment */
-#define WEIR_SLICE_HOT 8       /* usage, a finish reason or an error was seen in it */
+#define WEIR_SLICE_HOT 8       /* a finish reason or an error was seen in it */
 
 /*
  * A piece of one message. `off` counts bytes of the message from its first head byte, on the wire (chunk framing included);
@@ -166,11 +166,13 @@ struct weir_done {
 	struct weir_conn_key key;
 };
 
-/* What weir_client and the record count, out of the slots. One place for both sides. */
+/*
+ * What weir_client and the record count, out of the slots. One place for both sides. input_tokens alone is no usage: that is what
+ * the endpoints answer that only count (count_tokens, input_tokens).
+ */
 WEIR_INLINE __u8 weir_has_usage(__u16 mask)
 {
-	return (mask & (1u << WEIR_TOK_PROMPT | 1u << WEIR_TOK_INPUT | 1u << WEIR_TOK_COMPLETION | 1u << WEIR_TOK_ALT_PROMPT |
-			1u << WEIR_TOK_ALT_COMPLETION)) != 0;
+	return (mask & (1u << WEIR_TOK_PROMPT | 1u << WEIR_TOK_COMPLETION | 1u << WEIR_TOK_ALT_PROMPT | 1u << WEIR_TOK_ALT_COMPLETION)) != 0;
 }
 
 /* Slots without a bit in the mask are 0. */
@@ -240,6 +242,7 @@ enum weir_action {
 
 enum weir_body_type { WEIR_BODY_OTHER, WEIR_BODY_JSON, WEIR_BODY_SSE, WEIR_BODY_NDJSON };
 
+#define WEIR_REST_LEAVES 4
 #define WEIR_HIT 0x8000 /* set in next[] where the state reached has an action */
 
 struct weir_automaton {
@@ -248,6 +251,9 @@ struct weir_automaton {
 	__u8 arg[WEIR_STATES];
 	__u16 root[WEIR_ROOT_COUNT];
 	__u16 states;
+	/* A state that all but WEIR_REST_LEAVES bytes leave as it is, so that eight of them are passed at once. WEIR_STATES: none. */
+	__u16 rest;
+	__u64 leave[WEIR_REST_LEAVES]; /* these bytes, each eight times */
 };
 
 /* ---- settings that change while running (one global variable in the object) ----------------------- */

@@ -15,6 +15,7 @@
 #define WEIR_S_STARTED 1
 #define WEIR_S_GAP 2  /* bytes of the current message are missing */
 #define WEIR_S_FIN 4
+#define WEIR_S_HOT 16 /* a finish reason or an error was seen: what follows of this message is of interest */
 #define WEIR_S_MID 8  /* first seen in the middle: no complaint if what comes is not HTTP */
 
 struct weir_side {
@@ -110,7 +111,7 @@ WEIR_INLINE void weir_response_begin(struct weir_conn *c, __u64 now)
 	c->reply.flags = WEIR_R_ACTIVE;
 	c->out.off = 0;
 	c->out.sent = 0;
-	c->out.flags &= ~(__u32)WEIR_S_GAP;
+	c->out.flags &= ~(__u32)(WEIR_S_GAP | WEIR_S_HOT);
 	c->out.request = c->popped;
 	if (!weir_pending(c)) {
 		c->reply.flags |= WEIR_R_NO_REQUEST;

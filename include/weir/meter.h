@@ -22,7 +22,10 @@
 #define WEIR_LINE_MAX 32    /* the same where only chunk framing is of interest; longest run of a number or size */
 #define WEIR_SUBSTEPS 64    /* actions taken in one step before the bytes are looked at anew */
 #ifndef WEIR_WALK
-#define WEIR_WALK weir_walk /* the kernel's side puts a function of its own in between, verified by itself */
+/* The loops over bytes; the kernel's side puts a function of its own in between, verified by itself. */
+#define WEIR_WALK weir_walk
+#define WEIR_NUMBER_RUN weir_number_run
+#define WEIR_LINE_RUN weir_line_run
 #endif
 #ifdef WEIR_CAN_LOOP        /* meter_fast.bpf.c: may_goto bounds loops by itself */
 #define WEIR_LINE_LOOP(i) WEIR_CAN_LOOP
@@ -54,7 +57,7 @@ enum weir_mode {
 #define WEIR_EV_DONE 2       /* message complete */
 #define WEIR_EV_BAD 4        /* not HTTP/1: mode is WEIR_LOST now */
 #define WEIR_EV_CONTENT 8    /* first generated content */
-#define WEIR_EV_HOT 16       /* usage, a finish reason or an error */
+#define WEIR_EV_HOT 16       /* a finish reason or an error: user space wants to see it */
 #define WEIR_EV_BAD_NUMBER 32
 #define WEIR_EV_BAD_FRAMING 64
 #define WEIR_EV_TOO_LONG 128 /* head longer than WEIR_HEAD_MAX */
@@ -190,7 +193,6 @@ WEIR_INLINE void weir_number_commit(struct weir_parse *p, struct weir_reply *r, 
 
 			r->tokens[slot] = (__u32)p->num;
 			r->token_mask |= (__u16)(1u << slot);
-			*ev |= WEIR_EV_HOT;
 		}
 	}
 	p->flags &= (__u8)~(WEIR_P_NEGATIVE | WEIR_P_FRACTION);
@@ -250,13 +252,9 @@ WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
 	return 1;
 }
 
-/* Reads on in a number, in buf[from, to); stops before the first byte that is not part of it. */
-WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
-			      __u32 *ev)
+/* Reads on in a number, in buf[from, to), up to the first byte that is not part of it. Leaves p->tmp behind it, and p->stop. */
+WEIR_INLINE void weir_number_run(struct weir_parse *p, const __u8 *buf, __u32 from, __u32 to)
 {
-	__u8 in_head = p->mode == WEIR_HEAD;
-	__u32 over, used;
-
 	p->tmp = from;
 	p->stop = 0;
 	WEIR_NO_UNROLL
@@ -272,6 +270,15 @@ WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const 
 			break;
 		p->tmp = at + 1;
 	}
+}
+
+WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
+			      __u32 *ev)
+{
+	__u8 in_head = p->mode == WEIR_HEAD;
+	__u32 over, used;
+
+	WEIR_NUMBER_RUN(p, buf, from, to);
 	WEIR_BARRIER();
 	used = p->tmp - from;
 	over = p->stop;
@@ -466,13 +473,24 @@ WEIR_INLINE __u32 weir_next(const struct weir_automaton *a, __u32 s, __u32 byte)
 	return a->next[row + byte];
 }
 
-/* Walks buf[from, to) until a state with an action is reached. Returns bytes used, and bit 16 at a hit. */
-WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
+/* 0 where no byte of x is one of the four that lead out of the resting state. (Exact for "none"; Mycroft's test for a zero byte.) */
+WEIR_INLINE __u64 weir_leaves(const __u64 *leave, __u64 x)
 {
-	__u32 s = p->dfa, used = 0;
+	const __u64 low = 0x0101010101010101ull, high = 0x8080808080808080ull;
+	__u64 a = x ^ leave[0], b = x ^ leave[1], c = x ^ leave[2], d = x ^ leave[3];
 
+	return (((a - low) & ~a) | ((b - low) & ~b) | ((c - low) & ~c) | ((d - low) & ~d)) & high;
+}
+
+/* Walks buf[from, to) until a state with an action is reached. Leaves the bytes used, and bit 16 at a hit, in p->tmp. */
+WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
+{
+	const __u64 leave[WEIR_REST_LEAVES] = { a->leave[0], a->leave[1], a->leave[2], a->leave[3] };
+	__u32 s = p->dfa, used = 0, rest = a->rest;
+
+	p->tmp = 0;
 	if (from >= WEIR_STEP_MAX)
-		return 0;
+		return;
 	if (to > WEIR_STEP_MAX)
 		to = WEIR_STEP_MAX;
 	/* eight bytes from one load, without a bounds check each */
@@ -485,6 +503,10 @@ WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a
 		if (at + 8 > to || at > WEIR_STEP_MAX - 8)
 			break;
 		x = weir_load64(buf + at);
+		if (s == rest && !weir_leaves(leave, x)) {
+			used += 8;
+			continue;
+		}
 		WEIR_UNROLL
 		for (__u32 j = 1; j <= 8; j++, x >>= 8) {
 			s = weir_next(a, s, x & 0xff);
@@ -510,8 +532,6 @@ WEIR_INLINE __u32 weir_walk(struct weir_parse *p, const struct weir_automaton *a
 hit:
 	p->dfa = s & (WEIR_STATES - 1);
 	p->tmp = used | (s & WEIR_HIT) << 1;
-	WEIR_BARRIER();
-	return p->tmp;
 }
 
 /* ---- chunked framing ------------------------------------------------------------------------------ */
@@ -566,11 +586,9 @@ WEIR_INLINE __u32 weir_line_byte(struct weir_parse *p, __u8 c)
 	return p->line && (c == '\r' || c == ';' || c == ' ' || c == '\t') ? WEIR_LINE_MORE : WEIR_LINE_BAD;
 }
 
-WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
-				  __u32 *ev)
+/* Chunked framing in buf[from, to), up to the next data or the end. Leaves p->tmp behind what was used, and p->stop. */
+WEIR_INLINE void weir_line_run(struct weir_parse *p, const __u8 *buf, __u32 from, __u32 to)
 {
-	__u32 used, stop;
-
 	p->tmp = from;
 	p->stop = 0;
 	WEIR_NO_UNROLL
@@ -586,6 +604,14 @@ WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, co
 		if (p->stop)
 			break;
 	}
+}
+
+WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, const __u8 *buf, __u32 from, __u32 to,
+				  __u32 *ev)
+{
+	__u32 used, stop;
+
+	WEIR_LINE_RUN(p, buf, from, to);
 	WEIR_BARRIER();
 	used = p->tmp - from;
 	stop = p->stop;
@@ -630,7 +656,9 @@ WEIR_INLINE __u32 weir_substep(struct weir_parse *p, struct weir_reply *r, const
 	if (p->num_mode) {
 		used = weir_number(p, r, a, dir, buf, from, to, ev);
 	} else {
-		used = WEIR_WALK(p, a, buf, from, to);
+		WEIR_WALK(p, a, buf, from, to);
+		WEIR_BARRIER();
+		used = p->tmp;
 		if (mode <= WEIR_HEAD && p->head_len + (used & 0xffff) > WEIR_HEAD_MAX) {
 			*ev |= WEIR_EV_TOO_LONG | WEIR_EV_BAD;
 			p->mode = WEIR_LOST;

@@ -87,7 +87,7 @@ bool automaton_class(char c, bool ret_set[256], bool *ret_star)
 		bool star, not ;
 		const char *bytes;
 	} classes[] = {
-		{ 's', true, false, " \t\r\n" }, { 'o', true, false, " \t" },      { 'k', false, false, "{, \t\r\n" },
+		{ 's', true, false, " \t\r\n" }, { 'o', true, false, " \t" },      { 'k', false, true, "\\" },
 		{ 'n', false, true, "\"" },      { 'x', false, true, "} \t\r\n" }, { 'd', false, false, "0123456789" },
 		{ 'v', false, false, "01" },     { 'l', true, true, "\r\n" },      { 'm', false, false, " \t," },
 		{ 'e', false, false, " \t\r\n,;" }, { 'i', false, true, "iI \t\r\n" }, { 'r', true, false, "\r" },
@@ -328,7 +328,7 @@ static int set_intern(struct builder *b, const struct set *s, uint16_t *ret)
 	return 0;
 }
 
-/* What the start of a body stands behind: the nodes after a first %k or %g, as if a line feed had been read. */
+/* What the start of a body stands behind: the nodes after a first %k or \n, as if a line feed had been read. */
 static int root_set(struct builder *b, enum weir_root root, struct set *ret)
 {
 	int r = 0;
@@ -457,6 +457,28 @@ static void dfa_minimise(struct builder *b, uint16_t *scratch)
 }
 
 /* ---- output: states in the order of a walk from the body root, so that the common ones lie together - */
+/* The state in which most bytes of a body change nothing, and the few bytes that do. */
+static void rest_find(struct weir_automaton *a)
+{
+	uint16_t rest = a->next[a->root[WEIR_ROOT_BODY] << 8 | 'a'];
+	unsigned n = 0;
+
+	a->rest = WEIR_STATES;
+	for (unsigned c = 0; c < 256; c++) {
+		if (a->next[(rest & (WEIR_STATES - 1)) << 8 | c] == rest)
+			continue;
+		if (n == WEIR_REST_LEAVES)
+			return;
+		a->leave[n++] = c * UINT64_C(0x0101010101010101);
+	}
+	while (n && n < WEIR_REST_LEAVES) {
+		a->leave[n] = a->leave[n - 1];
+		n++;
+	}
+	if (n && !(rest & WEIR_HIT))
+		a->rest = rest;
+}
+
 static int dfa_write(const struct builder *b, uint16_t *number, struct weir_automaton *ret)
 {
 	uint16_t queue[WEIR_STATES]; /* a DFA state for each number given */
@@ -493,6 +515,7 @@ static int dfa_write(const struct builder *b, uint16_t *number, struct weir_auto
 		}
 	}
 	ret->states = (uint16_t)n;
+	rest_find(ret);
 	return 0;
 }
 

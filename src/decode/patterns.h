@@ -3,14 +3,14 @@
  *
  * A pattern is text with classes:
  *   %s  any number of JSON blanks         %o  any number of spaces and tabs
- *   %k  one byte that may stand before a key: { , blank (or the start of the body)
+ *   %k  one byte other than \ (or the start of the body): what stands before a quote that is not escaped
  *   %n  one byte other than "             %x  one byte other than } and blanks
  *   %d  one digit                         %v  one digit 0 or 1
  *   %l  any bytes of this line            %m  one separator in a header value: blank or comma
  *   %e  one byte that ends a header value's word: blank , ; or end of line
  *   %i  one visible byte other than I or i
  *   %r  any number of \r                  %z  any number of \r and \n
- *   %g  \r or \n (or the start of the body)
+ *   %g  \r or \n
  * Patterns of the two head roots ignore case. Those of REQUEST and RESPONSE are anchored; all others match anywhere.
  *
  * Why generated text cannot match a key: inside a JSON string a quote is always written \", so the bytes `"name"` appear only
@@ -135,7 +135,7 @@ static const struct automaton_pattern patterns[] = {
 	FAILED("error", "{%s%x"),
 	FAILED("error", "\"%n"),
 	FAILED("object", "\"error\""), /* SGLang's and LMDeploy's flat errors */
-	{ WEIR_ROOT_BODY, "%gevent:%oerror%g", WEIR_ACT_ERROR, 0 },
+	{ WEIR_ROOT_BODY, "\nevent:%oerror%g", WEIR_ACT_ERROR, 0 },
 	{ WEIR_ROOT_BODY, "}%o%r\n", WEIR_ACT_EVENT_END, 0 },
 
 	/* ---- what only repeats the client, or what the model may fill with keys of its own choice ---- */

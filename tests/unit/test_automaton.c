@@ -245,10 +245,11 @@ static void finds_counts_in_bodies(void **unused)
 		{ "{\"z\":\"{\\\"completion_tokens\\\":9}\"}", { { 0 } } },
 		{ "{\"z\":\"\\\\\\\"completion_tokens\\\\\\\":9\"}", { { 0 } } },
 		{ "{\"z\":\"a, \\\"completion_tokens\"}", { { 0 } } },
-		{ "{\"z\":\"completion_tokens\"}", { { 0 } } },
+		/* as a value: the meter then misses the colon, and takes nothing */
+		{ "{\"z\":\"completion_tokens\"}", { { T(COMPLETION), 24 } } },
 		{ "{\"z\":\"\\\",completion_tokens\",\"y\":9}", { { 0 } } },
 		/* a pattern that begins inside a failed one */
-		{ "{\"prompt_\"prompt_tokens\":9}", { { 0 } } },
+		{ "{\"prompt_\"prompt_tokens\":9}", { { T(PROMPT), 0 } } }, /* not JSON */
 		{ "{\"prompt_,\"prompt_tokens\":9}", { { T(PROMPT), 0 } } },
 	};
 
