@@ -17,7 +17,7 @@ ask() {
 
 # A model server of a few lines, for what the embedded one cannot do: run under any name, listen in a child.
 cat >"$WORK/server.py" <<'PY'
-import http.server, json, os, sys
+import ctypes, http.server, json, os, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
@@ -32,8 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(out)
     do_GET = do_POST
     def log_message(self, *a): pass
-if len(sys.argv) > 2 and os.fork():
-    os.wait()
+if len(sys.argv) > 2:
+    if os.fork(): os.wait()
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: ends with its parent
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 PY
 
