@@ -485,7 +485,6 @@ WEIR_INLINE __u64 weir_leaves(const __u64 *leave, __u64 x)
 /* Walks buf[from, to) until a state with an action is reached. Leaves the bytes used, and bit 16 at a hit, in p->tmp. */
 WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
 {
-	const __u64 leave[WEIR_REST_LEAVES] = { a->leave[0], a->leave[1], a->leave[2], a->leave[3] };
 	__u32 s = p->dfa, used = 0, rest = a->rest;
 
 	p->tmp = 0;
@@ -503,7 +502,7 @@ WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a,
 		if (at + 8 > to || at > WEIR_STEP_MAX - 8)
 			break;
 		x = weir_load64(buf + at);
-		if (s == rest && !weir_leaves(leave, x)) {
+		if (s == rest && !weir_leaves(a->leave, x)) {
 			used += 8;
 			continue;
 		}
