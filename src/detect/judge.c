@@ -84,14 +84,25 @@ static bool floods(const struct detect *d, const struct entity *e, bool slow, st
 	return true;
 }
 
+/* Tokens per request of the last minute, against those of all others. */
+static double token_ratio(const struct detect *d, const struct entity *e)
+{
+	double x = entity_tokens60(e), n = entity_requests60(e);
+	double others = entity_tokens60(global_of(d)) - x, their = entity_requests60(global_of(d)) - n;
+
+	return n < 1 || their < 1 ? 0 : x / n / MAX(others / their, 1.0);
+}
+
 static bool spends(const struct detect *d, const struct entity *e, struct reading *ret)
 {
 	uint32_t own = e->n - e->prior;
 	struct reading r;
 
-	if (own < COST_STEPS || (double)e->requests < COST_REQUESTS)
+	if (own < COST_NEW_STEPS || (double)e->requests < COST_REQUESTS)
 		return false;
 	r = read_tokens(e);
+	if (own < COST_STEPS && (r.x < COST_NEW_RATIO * r.mu || token_ratio(d, e) < COST_NEW_SIZE))
+		return false;
 	if (r.excess < cost_bar(d) || r.x < COST_RATIO * r.mu || r.x <= COST_HABIT * (double)e->tok.old60)
 		return false;
 	if (r.z < (own < RIPE_STEPS ? COST_YOUNG_Z : COST_Z) || entity_requests60(e) < COST_CALLS)
