@@ -10,8 +10,8 @@ wrk.method = "POST"; wrk.path = "/v1/completions"; wrk.headers["Content-Type"] =
 wrk.body = '{"model":"weir-tiny","prompt":"The river rises","max_tokens":2,"ignore_eos":true}'
 LUA
 
-# records_stand_for CLIENT: requests that this client's records and lost lines stand for
-records_stand_for() { jq -s --arg ip "$1" 'map(select(.client_ip == $ip) | .weight // 1) | add // 0' "$RECORDS"; }
+# records_stand_for CLIENT: requests that this client's records and lost lines stand for (summed up in $WORK/sums.json)
+records_stand_for() { jq --arg ip "$1" '.[$ip] // 0' "$WORK/sums.json"; }
 
 flood() { # flood NAME "SERVER OPTIONS" "RING"; the load is $4...
 	local name=$1 quiet why= i=0 seen
@@ -48,6 +48,7 @@ flood() { # flood NAME "SERVER OPTIONS" "RING"; the load is $4...
 	if [ -z "$why" ]; then
 		[ -z "$QUIET" ] || "$PYTHON" "$E2E/compare.py" --records "$WORK/quiet.log" <(jq -c 'select(.client_ip == "127.0.0.50")' "$RECORDS") >"$WORK/cmp" 2>&1 ||
 			why="the quiet client's records: $(cat "$WORK/cmp")"
+		jq -nc 'reduce inputs as $r ({}; .[$r.client_ip] += ($r.weight // 1))' "$RECORDS" >"$WORK/sums.json"
 		for ip in $(jq -r .client_ip "$WORK/clients.jsonl"); do
 			seen=$(jq --arg ip "$ip" 'select(.client_ip == $ip) | .requests' "$WORK/clients.jsonl")
 			[ "$(records_stand_for "$ip")" = "$seen" ] || why="$why records and lost lines of $ip stand for $(records_stand_for "$ip") of $seen requests;"
