@@ -32,10 +32,9 @@ struct weir_side {
 /* A request in flight. */
 struct weir_request {
 	__u64 first_ns;
-	__u64 bytes;
+	__u32 bytes;            /* saturates at 4 GiB */
 	__u32 head_us, last_us; /* after first_ns; saturate at 71 minutes */
 	__u32 number;
-	__u32 flags;
 };
 
 /* weir_conn.flags */
@@ -297,7 +296,7 @@ WEIR_INLINE void weir_request_bytes(struct weir_conn *c, __u64 now)
 
 	if (q->number != c->in.request)
 		return;
-	q->bytes = c->in.off;
+	q->bytes = c->in.off < 0xffffffffu ? (__u32)c->in.off : 0xffffffffu;
 	q->last_us = weir_us(q->first_ns, now);
 }
 

@@ -1,0 +1,136 @@
+/*
+ * ring.bpf.h - what goes up to user space: slices, completion records, and each client's fair share of the ring.
+ */
+#ifndef WEIR_BPF_RING_H
+#define WEIR_BPF_RING_H
+
+#define RING_MINIMUM 2048 /* bytes per epoch that any client may send while there is room: one ordinary request */
+
+/*
+ * May this client put `bytes` into the ring? Below half full: yes. Above, each client gets at most an eighth of what is free per
+ * epoch (user space begins one with every drain), so that a flooding client cannot blind the agent to the others.
+ * The answer carries the wake-up flag for the submit: one when the ring becomes half full, else none.
+ */
+__noinline int ring_allows(struct weir_client *cl, __u32 bytes)
+{
+	__u64 size = cfg_ring_bytes, used = bpf_ringbuf_query(&weir_ring, BPF_RB_AVAIL_DATA), epoch;
+
+	if (!cl)
+		return -1;
+	epoch = weir_control.ring_epoch;
+	if (cl->ring_epoch != epoch) {
+		cl->ring_epoch = epoch;
+		cl->ring_bytes = 0;
+	}
+	if (used * 2 >= size && (used >= size || (cl->ring_bytes + bytes > (size - used) / 8 && cl->ring_bytes + bytes > RING_MINIMUM)))
+		return -1;
+	__sync_fetch_and_add(&cl->ring_bytes, bytes);
+	return used * 2 < size && (used + bytes) * 2 >= size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+struct piece {
+	__u64 off, now, conn; /* off: of the message */
+	__u32 at, len;        /* in the packet */
+	__u32 request, head_len;
+	__u16 status;
+	__u8 dir, flags;
+};
+
+#define SEND_PIECE(ROOM)                                                                                               \
+	do {                                                                                                           \
+		struct weir_slice *e = bpf_ringbuf_reserve(&weir_ring, sizeof(*e) + (ROOM), 0);                        \
+                                                                                                                       \
+		if (!e)                                                                                                \
+			goto full;                                                                                     \
+		e->type = WEIR_EVENT_SLICE;                                                                            \
+		e->dir = p->dir;                                                                                       \
+		e->flags = p->flags;                                                                                   \
+		e->pad = 0;                                                                                            \
+		e->len = (__u16)n;                                                                                     \
+		e->status = p->status;                                                                                 \
+		e->request = p->request;                                                                               \
+		e->head_len = p->head_len;                                                                             \
+		e->conn = p->conn;                                                                                     \
+		e->off = p->off;                                                                                       \
+		e->ts = p->now;                                                                                        \
+		e->key = *k;                                                                                           \
+		if (n && load_bytes(skb, p->at, e->data, n, ROOM))                                                     \
+			e->len = 0;                                                                                    \
+		bpf_ringbuf_submit(e, wake);                                                                           \
+		return 0;                                                                                              \
+	} while (0)
+
+/* Sends up to 4 KiB of the packet. -1: not sent, and counted. */
+__noinline int send_piece(struct __sk_buff *skb, const struct weir_conn_key *k, struct weir_client *cl, const struct piece *p)
+{
+	__u32 n;
+	int wake;
+
+	if (!k || !cl || !p)
+		return -1;
+	n = p->len;
+	if (n > WEIR_SLICE_HEAD)
+		n = WEIR_SLICE_HEAD;
+	wake = ring_allows(cl, n + sizeof(struct weir_slice));
+	if (wake < 0)
+		goto full;
+	if (n <= 256)
+		SEND_PIECE(256);
+	if (n <= 1024)
+		SEND_PIECE(1024);
+	SEND_PIECE(WEIR_SLICE_HEAD);
+full:
+	__sync_fetch_and_add(&cl->slices_dropped, 1);
+	stat_add(WEIR_STAT_SLICE_FULL, 1);
+	return -1;
+}
+
+/* It is clear that a response is there: one that answers no request we saw is counted as one. */
+static __always_inline void count_response(struct weir_conn *c, struct weir_client *cl, __u64 now)
+{
+	if (c->reply.flags & WEIR_R_COUNTED)
+		return;
+	if (c->reply.flags & WEIR_R_NO_REQUEST) {
+		stat_add(WEIR_STAT_UNPAIRED, 1);
+		stat_add(WEIR_STAT_REQUESTS, 1);
+	}
+	weir_response_head(c, cl, now);
+}
+
+/* Settles the oldest request in flight: counters, and its completion record. */
+__noinline int settle(struct weir_conn *c, const struct weir_conn_key *k, struct weir_client *cl, __u64 now, __u32 flags)
+{
+	struct weir_done *d = NULL;
+	int wake = -1;
+
+	if (!c || !k || !cl)
+		return 0;
+	if (c->flags & WEIR_C_GHOST)
+		return 0; /* it was settled when the reset came */
+	if (c->reply.flags & WEIR_R_ACTIVE)
+		count_response(c, cl, now);
+	stat_add(WEIR_STAT_RESPONSES, 1);
+	if (weir_control.shed >= WEIR_SHED_RECORDS) {
+		stat_add(WEIR_STAT_SLICE_SHED, 1);
+	} else {
+		wake = ring_allows(cl, sizeof(*d));
+		if (wake < 0) {
+			stat_add(WEIR_STAT_RING_FAIR, 1);
+		} else {
+			d = bpf_ringbuf_reserve(&weir_ring, sizeof(*d), 0);
+			if (!d)
+				stat_add(WEIR_STAT_RING_FULL, 1);
+		}
+	}
+	if (!d) {
+		weir_settle(c, cl, now, (__u16)flags, NULL);
+		return 0;
+	}
+	weir_settle(c, cl, now, (__u16)flags, d);
+	d->type = WEIR_EVENT_DONE;
+	d->key = *k;
+	bpf_ringbuf_submit(d, wake);
+	return 0;
+}
+
+#endif
