@@ -122,7 +122,7 @@ test: deps ## the whole suite, from a fresh clone; as root, or what can run with
 	@tests/run all
 
 # Programs that the end-to-end suites run, linked with the product's own objects.
-E2E_BIN    := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(wildcard tests/e2e/*.c))
+E2E_BIN    := $(patsubst tests/e2e/%.c,$(BUILD)/e2e/%,$(filter-out %.bpf.c,$(wildcard tests/e2e/*.c)))
 $(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
 	@mkdir -p $(@D)
 	$(call say,E2E,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
