@@ -4,26 +4,37 @@
 #ifndef WEIR_BPF_RING_H
 #define WEIR_BPF_RING_H
 
-#define RING_MINIMUM 2048 /* bytes per epoch that any client may send while there is room: one ordinary request */
+#define RING_MINIMUM 2048      /* bytes per epoch that any client may send while there is room: one ordinary request */
+/* weir_client.ring_bytes: sent in this epoch, asked for in this epoch, and whether it asked for more than the minimum before */
+#define RING_SENT 0xffffffffull
+#define RING_ASKED(bytes) ((__u64)(bytes) << 32)
+#define RING_BUSY (1ull << 63)
 
 /*
  * May this client put `bytes` into the ring? Below half full: yes. Above, each client gets at most an eighth of what is free per
- * epoch (user space begins one with every drain), so that a flooding client cannot blind the agent to the others.
+ * epoch (user space begins one with every drain), and the last eighth of the ring is for clients that were quiet in the epoch
+ * before: so that one flooding client, or a few, cannot blind the agent to the others.
  * The answer carries the wake-up flag for the submit: one when the ring becomes half full, else none.
  */
 __noinline int ring_allows(struct weir_client *cl, __u32 bytes)
 {
-	__u64 size = cfg_ring_bytes, used = bpf_ringbuf_query(&weir_ring, BPF_RB_AVAIL_DATA), epoch;
+	__u64 size = cfg_ring_bytes, used = bpf_ringbuf_query(&weir_ring, BPF_RB_AVAIL_DATA), epoch, sent;
 
 	if (!cl)
 		return -1;
 	epoch = weir_control.ring_epoch;
 	if (cl->ring_epoch != epoch) {
+		cl->ring_bytes = cl->ring_epoch + 1 == epoch && (cl->ring_bytes & ~RING_BUSY) > RING_ASKED(RING_MINIMUM) ? RING_BUSY : 0;
 		cl->ring_epoch = epoch;
-		cl->ring_bytes = 0;
 	}
-	if (used * 2 >= size && (used >= size || (cl->ring_bytes + bytes > (size - used) / 8 && cl->ring_bytes + bytes > RING_MINIMUM)))
-		return -1;
+	__sync_fetch_and_add(&cl->ring_bytes, RING_ASKED(bytes));
+	if (used * 2 >= size) {
+		sent = (cl->ring_bytes & RING_SENT) + bytes;
+		if (used >= size || (sent > (size - used) / 8 && sent > RING_MINIMUM))
+			return -1;
+		if ((cl->ring_bytes & RING_BUSY) && used + bytes > size - size / 8)
+			return -1;
+	}
 	__sync_fetch_and_add(&cl->ring_bytes, bytes);
 	return used * 2 < size && (used + bytes) * 2 >= size ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }

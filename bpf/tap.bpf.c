@@ -18,54 +18,16 @@
 #define TAP_EXT_HEADERS 6 /* IPv6 extension headers walked; real traffic shows at most two */
 #define PASS 1
 
+/*
+ * The meter's maps, so that user space finds all in its place: it writes the clients' counters and most of the statistics there, and
+ * keeps connections to itself. Of the meter's settings only these two are for the tap.
+ */
+#define WEIR_SOFT
+#include "maps.bpf.h"
+
 const volatile __u64 cfg_cgroup_id = 0; /* 0: every cgroup */
 const volatile __u32 cfg_abi = WEIR_ABI;
-
 struct weir_control weir_control = {};
-
-/*
- * The meter's maps, so that user space finds all in its place: it writes the clients' counters and most of the statistics here.
- * Connections it keeps itself.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct weir_conn_key);
-	__type(value, struct weir_conn);
-} weir_conns SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct weir_client_key);
-	__type(value, struct weir_client);
-} weir_clients SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct weir_client_key);
-	__type(value, struct weir_client);
-} weir_others SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, WEIR_STAT_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
-} weir_stats SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__type(key, __u8[16]);
-	__type(value, __u8);
-} weir_local_addrs SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, WEIR_TAP_RING_BYTES);
-} weir_ring SEC(".maps");
 
 struct ports {
 	__be16 source, dest;
@@ -82,14 +44,6 @@ struct segment {
 	__u8 dir, flags;
 	struct weir_tcp tcp;
 };
-
-static __always_inline void count(__u32 what)
-{
-	__u64 *v = bpf_map_lookup_elem(&weir_stats, &what);
-
-	if (v)
-		__sync_fetch_and_add(v, 1);
-}
 
 /* Offset of the TCP header and both addresses; 0: not TCP, or unreadable. */
 static __always_inline __u32 read_ip(struct __sk_buff *skb, __u8 *saddr, __u8 *daddr)
@@ -156,12 +110,12 @@ static __always_inline bool read_segment(struct __sk_buff *skb, int dir, struct 
 
 	at = read_ip(skb, dir == WEIR_REQUEST ? s->key.raddr : s->key.laddr, dir == WEIR_REQUEST ? s->key.laddr : s->key.raddr);
 	if (!at || bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp))) {
-		count(WEIR_STAT_UNREADABLE);
+		stat_add(WEIR_STAT_UNREADABLE, 1);
 		return false;
 	}
 	head = (tcp.doff >> 4) * 4u;
 	if (head < 20 || at + head > skb->len) {
-		count(WEIR_STAT_UNREADABLE);
+		stat_add(WEIR_STAT_UNREADABLE, 1);
 		return false;
 	}
 	s->key.lport = bpf_ntohs(dir == WEIR_REQUEST ? tcp.dest : tcp.source);
@@ -177,7 +131,7 @@ static __always_inline bool read_segment(struct __sk_buff *skb, int dir, struct 
 /* One record of up to `room` bytes, a constant, from `done` on. Returns how many were sent, or -1 where the ring was full. */
 static __always_inline long send_record(struct __sk_buff *skb, const struct segment *s, __u32 done, __u64 ts, const __u32 room)
 {
-	__u32 n = s->len - done, last;
+	__u32 n = s->len - done;
 	struct weir_tap *t;
 	__u64 unread;
 
@@ -193,13 +147,7 @@ static __always_inline long send_record(struct __sk_buff *skb, const struct segm
 	__builtin_memset(t->pad, 0, sizeof(t->pad));
 	if (n > room)
 		n = room;
-	/*
-	 * The compiler turns any test of n into one of n - 1, from which 5.10 to 6.1 do not learn that n is not 0: "R3 min value
-	 * is outside of the allowed memory range". So n - 1 is made and tested here, and n made from it.
-	 */
-	last = n - 1;
-	asm volatile("" : "+r"(last));
-	if (last < room && bpf_skb_load_bytes(skb, s->at + done, t->data, last + 1))
+	if (n && load_bytes(skb, s->at + done, t->data, n, room))
 		n = 0;
 	t->len = n;
 	unread = bpf_ringbuf_query(&weir_ring, BPF_RB_AVAIL_DATA);
@@ -230,7 +178,7 @@ static __always_inline void send_segment(struct __sk_buff *skb, const struct seg
 	else if (left)
 		n = -1;
 	if (n < 0)
-		count(WEIR_STAT_TAP_FULL);
+		stat_add(WEIR_STAT_TAP_FULL, 1);
 }
 
 static __always_inline int tap(struct __sk_buff *skb, int dir)

@@ -604,6 +604,39 @@ static void ring_overrun(void **state)
 	assert_int_equal(stat_get(m, WEIR_STAT_RING_FAIR) + stat_get(m, WEIR_STAT_RING_FULL), 1000 - dones);
 }
 
+/* Twenty clients flood through many drains: whoever was quiet before still gets through, every time. */
+static void ring_overrun_by_many(void **state)
+{
+	struct meter_opts o = { .fast = fast, .ring = 64 * 1024 };
+	struct flow loud[20], quiet = flow_make(0x0a000003, 1001);
+	struct weir_client c;
+
+	(void)state;
+	meter_close(m);
+	m = meter_open(&o);
+	assert_non_null(m);
+	for (unsigned k = 0; k < ARRAY_SIZE(loud); k++)
+		loud[k] = flow_make(0x0a000100 + k, 1000);
+	for (int epoch = 0; epoch < 8; epoch++) {
+		for (int i = 0; i < 10; i++) {
+			for (unsigned k = 0; k < ARRAY_SIZE(loud); k++) {
+				send_request(&loud[k], plain->request);
+				send_response(&loud[k], plain->response);
+			}
+		}
+		if (epoch % 4 == 3) {
+			send_request(&quiet, plain->request);
+			send_response(&quiet, plain->response);
+		}
+		drain(m);
+	}
+	assert_true(stat_get(m, WEIR_STAT_RING_FAIR) > 100);
+	assert_true(client_get(m, &quiet, &c));
+	assert_int_equal(c.requests, 2);
+	assert_int_equal(c.lost, 0);
+	assert_int_equal(c.slices_dropped, 0);
+}
+
 static void shed(void **state)
 {
 	struct flow f = flow_make(0x0a000002, 1000);
@@ -787,7 +820,7 @@ int main(void)
 	const struct CMUnitTest cases[] = {
 		CASE(every_split),	 CASE(retransmitted_and_overlapping), CASE(hole_in_response), CASE(attached_late), CASE(hole_in_request_body),
 		CASE(addresses),	 CASE(aborted),			      CASE(not_http),	      CASE(absurd_framing), CASE(endless_head),
-		CASE(clients_overflow),	 CASE(conns_overflow),		      CASE(ring_overrun),     CASE(shed),	   CASE(prompt_blind),
+		CASE(clients_overflow),	 CASE(conns_overflow),		      CASE(ring_overrun),     CASE(ring_overrun_by_many), CASE(shed),	   CASE(prompt_blind),
 		CASE(times),		 CASE(role_is_not_content),	      CASE(gzip_goes_up_whole), CASE(bounded_slices), CASE(verifier_budget),
 	};
 	int failed;
