@@ -178,8 +178,11 @@ def wrk_rate(port, seconds, connections=64):
 
 
 def set_stats(on):
-    with open("/proc/sys/kernel/bpf_stats_enabled", "r+") as f:
+    """Switches bpf_stats; answers what it was. Two opens: a sysctl takes writes at its beginning only."""
+    path = "/proc/sys/kernel/bpf_stats_enabled"
+    with open(path) as f:
         before = f.read().strip()
+    with open(path, "w") as f:
         f.write(on)
     return before
 
