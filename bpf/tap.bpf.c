@@ -147,7 +147,7 @@ static __always_inline long send_record(struct __sk_buff *skb, const struct segm
 	__builtin_memset(t->pad, 0, sizeof(t->pad));
 	if (n > room)
 		n = room;
-	if (n && load_bytes(skb, s->at + done, t->data, n, room))
+	if (load_bytes(skb, s->at + done, t->data, n, room)) /* also where there is nothing to load */
 		n = 0;
 	t->len = n;
 	unread = bpf_ringbuf_query(&weir_ring, BPF_RB_AVAIL_DATA);
