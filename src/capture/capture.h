@@ -97,6 +97,13 @@ int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_c
  */
 int capture_age(struct capture *c, uint64_t now_ns, uint64_t client_idle_ns, uint64_t conn_idle_ns);
 
+/*
+ * Tells of each response that is under way how many completion tokens it has by now: what the server reported so far, else the
+ * events that carried text. The whole table is read: for every few seconds. 0 or negative errno.
+ */
+typedef void capture_stream_fn(void *ctx, uint64_t conn, uint32_t request, int64_t tokens);
+int capture_streams(struct capture *c, capture_stream_fn *tell, void *ctx);
+
 /* Sums of the clients that ageing removed, per server; the client in the key is all zero. */
 #define CAPTURE_AGED_MAX 4096 /* servers; beyond it nothing more is aged at new ones */
 size_t capture_aged_count(const struct capture *c);

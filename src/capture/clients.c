@@ -199,6 +199,51 @@ int capture_age(struct capture *c, uint64_t now_ns, uint64_t client_idle_ns, uin
 	return r < 0 ? r : q;
 }
 
+struct stream_ctx {
+	capture_stream_fn *tell;
+	void *ctx;
+};
+
+static void stream_tell(const struct weir_conn *v, void *ctx)
+{
+	const struct stream_ctx *s = ctx;
+	const struct weir_reply *r = &v->reply;
+	bool reported = r->token_mask & (1u << WEIR_TOK_COMPLETION | 1u << WEIR_TOK_ALT_COMPLETION);
+	uint64_t tokens = reported ? weir_completion_tokens(r->token_mask, r->tokens) : r->delta_events;
+
+	if ((r->flags & WEIR_R_ACTIVE) && !(v->flags & WEIR_C_GHOST) && tokens)
+		s->tell(s->ctx, v->id, v->out.request, (int64_t)tokens);
+}
+
+int capture_streams(struct capture *c, capture_stream_fn *tell, void *ctx)
+{
+	CLEANUP(freep) struct weir_conn_key *keys = NULL;
+	CLEANUP(freep) struct weir_conn *values = NULL;
+	struct stream_ctx s = { tell, ctx };
+	__u32 place = 0;
+	int r = 0;
+
+	if (c->soft) {
+		soft_each_conn(c->soft, stream_tell, &s);
+		return 0;
+	}
+	keys = malloc(CAPTURE_BATCH * sizeof(*keys));
+	values = malloc(CAPTURE_BATCH * sizeof(*values));
+	if (!keys || !values || c->no_batch)
+		return -ENOMEM;
+	for (bool first = true; r == 0; first = false) {
+		__u32 count = CAPTURE_BATCH, next = 0;
+
+		r = bpf_map_lookup_batch(c->conns_fd, first ? NULL : &place, &next, keys, values, &count, NULL);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		for (__u32 i = 0; i < count; i++)
+			stream_tell(&values[i], &s);
+		place = next;
+	}
+	return 0;
+}
+
 size_t capture_aged_count(const struct capture *c)
 {
 	return c->aged_count;

@@ -318,6 +318,13 @@ void soft_flush(struct soft *s)
 	}
 }
 
+void soft_each_conn(const struct soft *s, void (*look)(const struct weir_conn *c, void *ctx), void *ctx)
+{
+	for (uint32_t i = 0; i < BUCKETS; i++)
+		for (const struct link *l = s->conns[i]; l; l = l->next)
+			look(&l->conn, ctx);
+}
+
 void soft_age(struct soft *s, uint64_t now_ns, uint64_t idle_ns, uint64_t pending_idle_ns)
 {
 	for (uint32_t i = 0; i < AGE_BUCKETS; i++) {

@@ -25,6 +25,7 @@
 #define DRAIN_MAX_MS 100  /* an event waits no longer than this */
 #define DRAIN_MIN_MS 2    /* nor is the ring looked at more often */
 #define AGE_PERIOD_S 5
+#define STREAMS_PERIOD_S 5 /* how often the detector hears of the tokens of open streams */
 #define ADDRESSES_PERIOD_S 10
 #define CONN_IDLE_NS (10 * 60 * UINT64_C(1000000000)) /* keep-alive connections come back later than most people think */
 #define FIRST_SCAN_MS 1500 /* waited for, so that `ready` means that what runs now is watched */
@@ -373,6 +374,8 @@ static void second(struct agent *g, double elapsed_s)
 		return;
 	}
 	losses_tell(g, now);
+	if (g->seconds % STREAMS_PERIOD_S == 0)
+		capture_streams(g->capture, feed_stream, g->feed);
 	feed_second(g->feed);
 	records_flush(&g->records);
 	sinks_flush(&g->sinks);

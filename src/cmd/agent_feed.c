@@ -66,7 +66,7 @@ static void on_arrival(void *ctx, const struct record *r)
 	complain(f, detect_arrival(f->o.detect, &copy));
 }
 
-static void on_complete(void *ctx, const struct record *r, bool arrived)
+static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t told)
 {
 	struct feed *f = ctx;
 	struct record copy = as_written(r);
@@ -75,7 +75,7 @@ static void on_complete(void *ctx, const struct record *r, bool arrived)
 	if (arrived)
 		told_remove(f->told, record_text(r, F_SERVER), record_text(r, F_CLIENT_IP));
 	records_add(f->o.records, &copy);
-	complain(f, arrived ? detect_complete(f->o.detect, &copy, 0) : detect_record(f->o.detect, &copy));
+	complain(f, arrived ? detect_complete(f->o.detect, &copy, told) : detect_record(f->o.detect, &copy));
 	agent_ports_record(f->o.ports, &copy);
 }
 
@@ -84,6 +84,20 @@ void feed_event(void *feed, const void *data, size_t n)
 	struct feed *f = feed;
 
 	assemble_event(f->assemble, data, n); /* what it refuses, it counts */
+}
+
+static void on_stream(void *ctx, const struct record *r, int64_t fresh)
+{
+	struct feed *f = ctx;
+
+	complain(f, detect_provisional(f->o.detect, r, wall_now(), fresh));
+}
+
+void feed_stream(void *feed, uint64_t conn, uint32_t request, int64_t tokens)
+{
+	struct feed *f = feed;
+
+	assemble_open_stream(f->assemble, conn, request, tokens, on_stream, f);
 }
 
 /* ---- losses ---------------------------------------------------------------------------------------- */

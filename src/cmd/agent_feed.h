@@ -31,7 +31,9 @@ struct feed *feed_free(struct feed *f);
 void feed_event(void *feed, const void *data, size_t n);
 /* What the counters saw beyond the records. */
 void feed_loss(void *feed, const struct loss *l);
-/* About once a second: streams that are still open tell what they have so far; silence moves the detector's clock. */
+/* A stream that is still open has so many tokens by now. */
+void feed_stream(void *feed, uint64_t conn, uint32_t request, int64_t tokens);
+/* About once a second: silence moves the detector's clock. */
 void feed_second(struct feed *f);
 /* No more events: what is half assembled goes out. */
 void feed_finish(struct feed *f);

@@ -409,6 +409,18 @@ void assemble_set_clock(struct assemble *a, int64_t wall_minus_monotonic_ns)
 	a->wall_ns = wall_minus_monotonic_ns;
 }
 
+void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, int64_t tokens, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx)
+{
+	struct pending *p = *slot_of(a, conn, request);
+	int64_t fresh;
+
+	if (!p || !p->arrived || tokens <= p->told)
+		return;
+	fresh = tokens - p->told;
+	p->told = tokens;
+	record_open(a, p, fresh, tell, ctx);
+}
+
 const struct assemble_stats *assemble_stats(const struct assemble *a)
 {
 	return &a->stats;

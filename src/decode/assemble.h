@@ -30,8 +30,8 @@ struct assemble_opts {
 	size_t max_bytes;                       /* 0: the default */
 	/* A request's head is complete. The record holds what is known by then, and is valid during the call. May be NULL. */
 	void (*arrival)(void *ctx, const struct record *r);
-	/* A request is over. `arrived`: arrival() was called for it. May be NULL. */
-	void (*complete)(void *ctx, const struct record *r, bool arrived);
+	/* A request is over. `arrived`: arrival() was called for it; `told`: tokens that assemble_open_stream() answered. May be NULL. */
+	void (*complete)(void *ctx, const struct record *r, bool arrived, int64_t told);
 	void *ctx;
 };
 
@@ -62,6 +62,12 @@ void assemble_set_clock(struct assemble *a, int64_t wall_minus_monotonic_ns);
 
 /* One event of the ring. 0; -EBADMSG: not an event; -ENOMEM: lost. */
 int assemble_event(struct assemble *a, const void *event, size_t n);
+
+/*
+ * A stream that is still open has `tokens` by now. Calls tell() with the record of its arrival and how many of them are new, where
+ * there are any and its arrival was told.
+ */
+void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, int64_t tokens, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
 
 const struct assemble_stats *assemble_stats(const struct assemble *a);
 

@@ -51,6 +51,7 @@ struct pending {
 	bool arrived;
 	bool trimmed; /* which list it is in */
 	double timestamp; /* where arrived */
+	int64_t told;     /* tokens of it that the detector has heard of */
 	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
 	struct weir_conn_key key;
 	struct pending *chain;        /* of the hash bucket */
@@ -103,6 +104,7 @@ void unpacked_done(struct unpacked *u);
 
 /* assemble_record.c */
 void record_arrival(struct assemble *a, struct pending *p, uint64_t ts);
+void record_open(struct assemble *a, struct pending *p, int64_t fresh, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
 void record_complete(struct assemble *a, struct pending *p, const struct weir_done *d, const struct unpacked *u);
 double wall_seconds(const struct assemble *a, uint64_t ns);
 

@@ -55,6 +55,15 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 		record_set_bool(r, F_STREAM, dialect_streams(p->dialect, f->stream));
 }
 
+static void arrival_fill(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[ADDRESS_MAX])
+{
+	record_init(r);
+	r->timestamp = p->timestamp;
+	set_request(a, r, p, client, server);
+	if (r->kind == KIND_UNKNOWN)
+		r->kind = KIND_OTHER;
+}
+
 void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
 {
 	char client[ADDRESS_MAX], server[ADDRESS_MAX];
@@ -63,12 +72,17 @@ void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
 	p->timestamp = wall_seconds(a, ts);
 	if (!a->opts.arrival)
 		return;
-	record_init(&r);
-	r.timestamp = p->timestamp;
-	set_request(a, &r, p, client, server);
-	if (r.kind == KIND_UNKNOWN)
-		r.kind = KIND_OTHER;
+	arrival_fill(a, &r, p, client, server);
 	a->opts.arrival(a->opts.ctx, &r);
+}
+
+void record_open(struct assemble *a, struct pending *p, int64_t fresh, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx)
+{
+	char client[ADDRESS_MAX], server[ADDRESS_MAX];
+	struct record r;
+
+	arrival_fill(a, &r, p, client, server);
+	tell(ctx, &r, fresh);
 }
 
 static double ms_between(uint64_t from, uint64_t to)
@@ -199,5 +213,5 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	else
 		record_set_text(&r, F_FINISH_REASON, facts_text(f, T_FINISH));
 	set_tokens(&r, p, d, &c);
-	a->opts.complete(a->opts.ctx, &r, p->arrived);
+	a->opts.complete(a->opts.ctx, &r, p->arrived, p->told);
 }

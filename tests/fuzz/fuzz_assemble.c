@@ -25,9 +25,9 @@ static void on_arrival(void *ctx, const struct record *r)
 	record_write_json(&line, r);
 }
 
-static void on_complete(void *ctx, const struct record *r, bool arrived)
+static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t told)
 {
-	(void)arrived;
+	(void)arrived, (void)told;
 	on_arrival(ctx, r);
 	for (int f = F_INT_FIRST; f < F_INT_END; f++)
 		if (record_int(r, (enum record_field)f, 0) < 0)

@@ -20,6 +20,7 @@ static struct weir_control control;
 
 struct seen {
 	unsigned arrivals, completions, arrived;
+	int64_t told; /* of the last completion */
 	enum record_kind kind;
 	struct str line; /* the last completion as JSON */
 	struct str arrival;
@@ -34,12 +35,13 @@ static void on_arrival(void *ctx, const struct record *r)
 	record_write_json(&s->arrival, r);
 }
 
-static void on_complete(void *ctx, const struct record *r, bool arrived)
+static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t told)
 {
 	struct seen *s = ctx;
 
 	s->completions++;
 	s->arrived += arrived;
+	s->told = told;
 	s->kind = r->kind;
 	str_reset(&s->line);
 	record_write_json(&s->line, r);
@@ -471,6 +473,39 @@ static void completes_without_slices(void **unused)
 	seen_done(&s);
 }
 
+static void on_stream(void *ctx, const struct record *r, int64_t fresh)
+{
+	assert_true(span_eq(record_text(r, F_PATH), SPAN("/v1/chat/completions")));
+	*(int64_t *)ctx += fresh;
+}
+
+/* A stream under way tells each token once; the completion says how many were told. */
+static void tells_of_open_streams(void **unused)
+{
+	struct seen s;
+	struct assemble *a = assemble_for(&s, 0, 0);
+	struct weir_done d = done_of(1, 0);
+	int64_t sum = 0;
+
+	(void)unused;
+	assemble_open_stream(a, 1, 0, 5, on_stream, &sum); /* not known yet */
+	assert_int_equal(sum, 0);
+	assert_int_equal(slice(a, 1, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD), 0);
+	assert_int_equal(s.arrivals, 1);
+	assemble_open_stream(a, 1, 0, 10, on_stream, &sum);
+	assemble_open_stream(a, 1, 0, 10, on_stream, &sum);
+	assemble_open_stream(a, 1, 0, 25, on_stream, &sum);
+	assemble_open_stream(a, 1, 0, 24, on_stream, &sum);
+	assemble_open_stream(a, 2, 0, 99, on_stream, &sum);
+	assert_int_equal(sum, 25);
+	assert_int_equal(finish(a, &d), 0);
+	assert_int_equal(s.told, 25);
+	assemble_open_stream(a, 1, 0, 30, on_stream, &sum);
+	assert_int_equal(sum, 25);
+	assemble_free(a);
+	seen_done(&s);
+}
+
 static void reads_both_ends_of_a_long_request(void **unused)
 {
 	struct seen s;
@@ -695,6 +730,7 @@ int main(void)
 		cmocka_unit_test(unpacks_what_the_kernel_cannot_read),
 		cmocka_unit_test(stops_at_a_bomb),
 		cmocka_unit_test(completes_without_slices),
+		cmocka_unit_test(tells_of_open_streams),
 		cmocka_unit_test(reads_both_ends_of_a_long_request),
 		cmocka_unit_test(tells_aborted_from_whole),
 		cmocka_unit_test(survives_holes_and_repetition),
