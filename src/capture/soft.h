@@ -47,9 +47,9 @@ int soft_segment(struct soft *s, const void *data, size_t n);
 /* Writes what was counted to the store, and forgets its copies: entries may be removed there until the next segment. */
 void soft_flush(struct soft *s);
 
-/* Forgets connections silent for idle_ns; those that hold a request only after pending_idle_ns. Looks at a part of the table per call. */
-struct weir_conn;
+/* Shows every connection; they must not change meanwhile. */
 void soft_each_conn(const struct soft *s, void (*look)(const struct weir_conn *c, void *ctx), void *ctx);
+/* Forgets connections silent for idle_ns; those that hold a request only after pending_idle_ns. Looks at a part of the table per call. */
 void soft_age(struct soft *s, uint64_t now_ns, uint64_t idle_ns, uint64_t pending_idle_ns);
 size_t soft_conns(const struct soft *s);
 
