@@ -38,15 +38,18 @@
 #endif
 
 #ifndef WEIR_SOFT /* which has included meter.h already */
+#define WEIR_TABLE(a) ((a) = automaton())
 #define WEIR_WALK(p, a, buf, from, to) walk(p, (const struct look *)(buf), from, to)
 #define WEIR_NUMBER_RUN(p, buf, from, to) number_run(p, (const struct look *)(buf), from, to)
 #define WEIR_LINE_RUN(p, buf, from, to) line_run(p, (const struct look *)(buf), from, to)
 
+struct weir_automaton;
 struct weir_parse;
 struct look;
 int walk(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
 int number_run(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
 int line_run(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
+static const struct weir_automaton *automaton(void);
 #endif
 
 #include "weir/conn.h"

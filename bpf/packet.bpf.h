@@ -124,18 +124,35 @@ __noinline int read_packet(struct __sk_buff *skb, struct segment *g, __u32 dir)
 	return 1;
 }
 
+/* An IPv4 packet without payload, FIN or RST: an ACK, of which there are as many as segments. What is not sure is left to the rest. */
+static __always_inline bool is_empty(struct __sk_buff *skb)
+{
+	__u8 *data = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
+	__u32 l4;
+
+	if (data + 40 > end || data[0] >> 4 != 4)
+		return false;
+	l4 = (data[0] & 15) * 4u;
+	data += l4;
+	if (data + 20 > end)
+		return false;
+	return !(data[13] & (1 | 4)) && skb->len <= l4 + (data[12] >> 4) * 4u;
+}
+
 static __always_inline int on_packet(struct __sk_buff *skb, int dir)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct segment g = {};
 	__u64 began = 0;
 	__u32 port;
 
 	if (!sk)
 		return 1;
 	port = sk->src_port;
-	if (!(weir_control.ports[(port >> 3) & 8191] & 1u << (port & 7)))
+	if (!(weir_control.ports[(port >> 3) & 8191] & 1u << (port & 7)) || is_empty(skb))
 		return 1;
+
+	struct segment g = {};
+
 	if ((bpf_get_prandom_u32() & 63) == 0)
 		began = bpf_ktime_get_ns();
 	if (!read_packet(skb, &g, (__u32)dir))

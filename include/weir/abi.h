@@ -254,6 +254,8 @@ struct weir_automaton {
 	/* A state that all but WEIR_REST_LEAVES bytes leave as it is, so that eight of them are passed at once. WEIR_STATES: none. */
 	__u16 rest;
 	__u64 leave[WEIR_REST_LEAVES]; /* these bytes, each eight times */
+	/* The same in the heads of requests and of responses; only a line feed leads out of it. */
+	__u16 rest_head[2];
 };
 
 /* ---- settings that change while running (one global variable in the object) ----------------------- */

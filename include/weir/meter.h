@@ -22,6 +22,10 @@
 #define WEIR_LINE_MAX 32    /* the same where only chunk framing is of interest; longest run of a number or size */
 #define WEIR_SUBSTEPS 64    /* actions taken in one step before the bytes are looked at anew */
 #ifndef WEIR_WALK
+/* The kernel's side names the table anew where it is used, instead of keeping it on its scarce stack. */
+#ifndef WEIR_TABLE
+#define WEIR_TABLE(a) ((void)0)
+#endif
 /* The loops over bytes; the kernel's side puts a function of its own in between, verified by itself. */
 #define WEIR_WALK weir_walk
 #define WEIR_NUMBER_RUN weir_number_run
@@ -473,19 +477,27 @@ WEIR_INLINE __u32 weir_next(const struct weir_automaton *a, __u32 s, __u32 byte)
 	return a->next[row + byte];
 }
 
+#define WEIR_EACH 0x0101010101010101ull
+
 /* 0 where no byte of x is one of the four that lead out of the resting state. (Exact for "none"; Mycroft's test for a zero byte.) */
 WEIR_INLINE __u64 weir_leaves(const __u64 *leave, __u64 x)
 {
-	const __u64 low = 0x0101010101010101ull, high = 0x8080808080808080ull;
 	__u64 a = x ^ leave[0], b = x ^ leave[1], c = x ^ leave[2], d = x ^ leave[3];
 
-	return (((a - low) & ~a) | ((b - low) & ~b) | ((c - low) & ~c) | ((d - low) & ~d)) & high;
+	return (((a - WEIR_EACH) & ~a) | ((b - WEIR_EACH) & ~b) | ((c - WEIR_EACH) & ~c) | ((d - WEIR_EACH) & ~d)) & WEIR_EACH << 7;
+}
+
+/* The same for a head, and its line feeds. */
+WEIR_INLINE __u64 weir_line_ends(__u64 x)
+{
+	x ^= WEIR_EACH * '\n';
+	return (x - WEIR_EACH) & ~x & WEIR_EACH << 7;
 }
 
 /* Walks buf[from, to) until a state with an action is reached. Leaves the bytes used, and bit 16 at a hit, in p->tmp. */
 WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a, const __u8 *buf, __u32 from, __u32 to)
 {
-	__u32 s = p->dfa, used = 0, rest = a->rest;
+	__u32 s = p->dfa, used = 0;
 
 	p->tmp = 0;
 	if (from >= WEIR_STEP_MAX)
@@ -494,7 +506,7 @@ WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a,
 		to = WEIR_STEP_MAX;
 	/* eight bytes from one load, without a bounds check each */
 	WEIR_NO_UNROLL
-	for (__u32 i = 0; i < WEIR_STEP_MAX / 8 && WEIR_CAN_LOOP; i++) {
+	for (; used < WEIR_STEP_MAX && WEIR_CAN_LOOP; used += 8) {
 		__u32 at = from + used;
 		__u64 x;
 
@@ -502,10 +514,9 @@ WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a,
 		if (at + 8 > to || at > WEIR_STEP_MAX - 8)
 			break;
 		x = weir_load64(buf + at);
-		if (s == rest && !weir_leaves(a->leave, x)) {
-			used += 8;
+		WEIR_TABLE(a);
+		if (s == a->rest ? !weir_leaves(a->leave, x) : (s == a->rest_head[0] || s == a->rest_head[1]) && !weir_line_ends(x))
 			continue;
-		}
 		WEIR_UNROLL
 		for (__u32 j = 1; j <= 8; j++, x >>= 8) {
 			s = weir_next(a, s, x & 0xff);
@@ -514,19 +525,19 @@ WEIR_INLINE void weir_walk(struct weir_parse *p, const struct weir_automaton *a,
 				goto hit;
 			}
 		}
-		used += 8;
 	}
 	WEIR_NO_UNROLL
-	for (__u32 i = 0; i < 8 && WEIR_CAN_LOOP; i++) {
+	for (; used < WEIR_STEP_MAX && WEIR_CAN_LOOP; used++) {
 		__u32 at = from + used;
 
 		WEIR_OPAQUE(at);
 		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
 		s = weir_next(a, s, buf[at]);
-		used++;
-		if (WEIR_UNLIKELY(s & WEIR_HIT))
+		if (WEIR_UNLIKELY(s & WEIR_HIT)) {
+			used++;
 			break;
+		}
 	}
 hit:
 	p->dfa = s & (WEIR_STATES - 1);

@@ -457,26 +457,40 @@ static void dfa_minimise(struct builder *b, uint16_t *scratch)
 }
 
 /* ---- output: states in the order of a walk from the body root, so that the common ones lie together - */
-/* The state in which most bytes of a body change nothing, and the few bytes that do. */
-static void rest_find(struct weir_automaton *a)
+/* Which bytes lead out of a state; at most `max` of them, else -E2BIG. */
+static int leaves_of(const struct weir_automaton *a, unsigned state, uint8_t *ret, unsigned max)
 {
-	uint16_t rest = a->next[a->root[WEIR_ROOT_BODY] << 8 | 'a'];
 	unsigned n = 0;
 
-	a->rest = WEIR_STATES;
 	for (unsigned c = 0; c < 256; c++) {
-		if (a->next[(rest & (WEIR_STATES - 1)) << 8 | c] == rest)
+		if (a->next[state << 8 | c] == state)
 			continue;
-		if (n == WEIR_REST_LEAVES)
-			return;
-		a->leave[n++] = c * UINT64_C(0x0101010101010101);
+		if (n == max)
+			return -E2BIG;
+		ret[n++] = (uint8_t)c;
 	}
-	while (n && n < WEIR_REST_LEAVES) {
-		a->leave[n] = a->leave[n - 1];
-		n++;
+	return (int)n;
+}
+
+/* The states in which most bytes change nothing, and the few bytes that do: in bodies, and in heads. */
+static void rest_find(struct weir_automaton *a)
+{
+	unsigned state = a->next[a->root[WEIR_ROOT_BODY] << 8 | 'a'];
+	uint8_t leave[WEIR_REST_LEAVES];
+	int n;
+
+	a->rest = a->rest_head[0] = a->rest_head[1] = WEIR_STATES;
+	n = state < WEIR_STATES ? leaves_of(a, state, leave, WEIR_REST_LEAVES) : -E2BIG;
+	if (n > 0) {
+		a->rest = (uint16_t)state;
+		for (int i = 0; i < WEIR_REST_LEAVES; i++)
+			a->leave[i] = leave[MIN(i, n - 1)] * UINT64_C(0x0101010101010101);
 	}
-	if (n && !(rest & WEIR_HIT))
-		a->rest = rest;
+	for (int i = 0; i < 2; i++) {
+		state = a->root[i ? WEIR_ROOT_RESPONSE_HEAD : WEIR_ROOT_REQUEST_HEAD];
+		if (leaves_of(a, state, leave, 1) == 1 && leave[0] == '\n')
+			a->rest_head[i] = (uint16_t)state;
+	}
 }
 
 static int dfa_write(const struct builder *b, uint16_t *number, struct weir_automaton *ret)

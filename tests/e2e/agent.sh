@@ -353,12 +353,18 @@ callers_case() {
 	weir_start --port "$PORT" || return 1
 	ask 3
 	"$PYTHON" - "$WORK/sock" <<'PY' || return 1
-import os, socket, sys
+import os, socket, sys, time
 def call():
-    s = socket.socket(socket.AF_UNIX)
-    s.settimeout(5)
-    s.connect(sys.argv[1])
-    return s
+    for _ in range(100):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        try:
+            s.connect(sys.argv[1])
+            return s
+        except BlockingIOError:  # its queue of callers is full: a matter of milliseconds
+            s.close()
+            time.sleep(0.05)
+    raise SystemExit("nobody takes the call")
 silent = [call() for _ in range(3)]
 half = call(); half.sendall(b"cli")
 deaf = call(); deaf.sendall(b"clients\n")
@@ -377,7 +383,6 @@ for bad in (b"\n", b"x" * 4096, b"clients", b"\0" * 64 + b"\n", b"stats clients\
     if bad != b"clients": assert answer(bad) == b"", bad
 assert b'"requests":3' in answer(b"clients\n")
 more = [call() for _ in range(40)]        # beyond what is served at once: hung up on
-assert b'"requests":3' in answer(b"clients\n") or True
 PY
 	ask 2 && wait_for 15 requests_are 5 || { echo "callers keep the agent from work"; return 1; }
 	weir_stop
