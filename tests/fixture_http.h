@@ -7,7 +7,8 @@
  *   ===            then one line per expectation: bytes that the record's JSON holds, or, after '!', must not hold
  *
  * Line ends of heads become CR LF; "Content-Length: @" gets the body's length. Where the head says chunked, lines of "--" part
- * the chunks. The last line end of a body is not part of it, but those of chunks are.
+ * the chunks; a last line "--cut" leaves the stream without its end. The last line end of a body is not part of it, but those of
+ * chunks are.
  */
 #ifndef WEIR_TESTS_FIXTURE_HTTP_H
 #define WEIR_TESTS_FIXTURE_HTTP_H
@@ -35,13 +36,15 @@ static inline size_t fixture_message(const char *text, size_t n, char *out)
 {
 	const char *body = memmem(text, n, "\n\n", 2);
 	size_t head_len = body ? (size_t)(body + 1 - text) : n, body_len = 0, at = 0;
-	int chunked = memmem(text, head_len, "Transfer-Encoding: chunked", 26) != NULL;
+	int chunked = memmem(text, head_len, "Transfer-Encoding: chunked", 26) != NULL, cut;
 
 	body = body ? body + 2 : text + n;
 	if (text + n > body)
 		body_len = (size_t)(text + n - body);
 	if (body_len && body[body_len - 1] == '\n' && !chunked)
 		body_len--;
+	cut = chunked && body_len >= 7 && !memcmp(body + body_len - 7, "\n--cut\n", 7);
+	body_len -= cut ? 6 : 0;
 	for (size_t i = 0; i < head_len; i++) {
 		if (text[i] == '\n')
 			out[at++] = '\r';
@@ -69,7 +72,7 @@ static inline size_t fixture_message(const char *text, size_t n, char *out)
 		body += len;
 		body_len -= len;
 	}
-	return at + (size_t)sprintf(out + at, "0\r\n\r\n");
+	return cut ? at : at + (size_t)sprintf(out + at, "0\r\n\r\n");
 }
 
 /* 0, or -1: not a fixture */

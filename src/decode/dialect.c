@@ -190,6 +190,8 @@ static const struct dialect rows[] = {
 	INFERENCE("/generate", &generate, "TGI, SGLang, LMDeploy"),
 	{ "/generate_stream", NULL, KIND_INFERENCE, &generate, STREAM_ALWAYS, "TGI" },
 	INFERENCE("/invocations", &openai_chat, "vLLM, SGLang, TGI on SageMaker"),
+	INFERENCE("/vertex_generate", &generate, "SGLang on Vertex AI"),
+	INFERENCE("/vertex", &generate, "TGI on Vertex AI"),
 	{ "/models/{model}:generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
 	{ "/models/{model}:streamGenerateContent", NULL, KIND_INFERENCE, &gemini, STREAM_ALWAYS, "Gemini" },
 	{ ":generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
@@ -240,6 +242,9 @@ static const struct dialect rows[] = {
 	CONTROL("/api/ps", "Ollama"),
 	CONTROL("/api/show", "Ollama"),
 	CONTROL("/lora-adapters", "llama.cpp"),
+	CONTROL("/flush_cache", "SGLang"),
+	CONTROL("/is_sleeping", "vLLM"),
+	CONTROL("/repository/index", "Triton"),
 };
 
 /* TGI's oldest route. Not a row above: without the method a bare / says nothing, every scanner asks for it. */

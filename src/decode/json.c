@@ -250,6 +250,9 @@ int json_find(struct span text, const char *const *paths, size_t n, struct json_
 	struct finder f;
 	int r = finder_init(&f, paths, n, values);
 
+	/* A byte order mark is no part of the document, though some put it there. */
+	if (text.n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
+		l.p += 3;
 	return r < 0 ? r : scan(&f, &l, 0);
 }
 

@@ -60,6 +60,8 @@ static const struct {
 	{ ":generateContent", KIND_INFERENCE },
 	{ ":streamGenerateContent", KIND_INFERENCE },
 	{ "/invocations", KIND_INFERENCE },
+	{ "/vertex_generate", KIND_INFERENCE },
+	{ "/vertex", KIND_INFERENCE },
 	{ "/infer", KIND_INFERENCE },
 	{ "/infer_stream", KIND_INFERENCE },
 	{ "/realtime", KIND_INFERENCE },
@@ -102,6 +104,9 @@ static const struct {
 	{ "/api/ps", KIND_CONTROL },
 	{ "/api/show", KIND_CONTROL },
 	{ "/lora-adapters", KIND_CONTROL },
+	{ "/flush_cache", KIND_CONTROL },
+	{ "/is_sleeping", KIND_CONTROL },
+	{ "/repository/index", KIND_CONTROL },
 };
 
 void record_init(struct record *r)

@@ -158,6 +158,29 @@ static void builds_within_its_ceiling(void **unused)
 	}
 }
 
+/* The walk passes eight bytes at once where the automaton rests: a pattern that begins with a byte of its own would end that. */
+static void rests_but_for_four_bytes(void **unused)
+{
+	unsigned leaves = 0;
+
+	(void)unused;
+	assert_true(dfa.rest < dfa.states);
+	assert_int_equal(dfa.action[dfa.rest], WEIR_ACT_NONE);
+	for (unsigned c = 0; c < 256; c++) {
+		bool listed = false;
+
+		if (dfa.next[dfa.rest << 8 | c] == dfa.rest)
+			continue;
+		leaves++;
+		for (unsigned i = 0; i < WEIR_REST_LEAVES; i++)
+			listed |= dfa.leave[i] == c * UINT64_C(0x0101010101010101);
+		assert_true(listed);
+	}
+	assert_in_range(leaves, 1, WEIR_REST_LEAVES);
+	/* ordinary text leads there, and stays */
+	assert_int_equal(dfa.next[dfa.root[WEIR_ROOT_BODY] << 8 | 'a'], dfa.rest);
+}
+
 static void builds_the_same_twice(void **unused)
 {
 	struct weir_automaton *again = calloc(1, sizeof(*again));
@@ -499,6 +522,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(builds_within_its_ceiling),
+		cmocka_unit_test(rests_but_for_four_bytes),
 		cmocka_unit_test(builds_the_same_twice),
 		cmocka_unit_test(finds_counts_in_bodies),
 		cmocka_unit_test(finds_text_and_ends_in_bodies),
