@@ -20,7 +20,6 @@
 
 #define ASSEMBLE_OPEN_DEFAULT 16384u          /* requests; more than any server here runs at once; half a KiB each and their slices */
 #define ASSEMBLE_BYTES_DEFAULT (8u << 20)     /* of slices and texts kept; a quarter of the agent's own budget */
-#define ASSEMBLE_DECODED_MAX (8u << 20)       /* of one compressed body: 64 KiB of slices may unpack to 64 MiB */
 
 struct assemble_opts {
 	const struct weir_automaton *automaton; /* stays the caller's; must outlive */

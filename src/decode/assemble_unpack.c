@@ -1,23 +1,18 @@
 /*
  * assemble_unpack.c - compressed responses: what the kernel could not read, read after the end.
  *
- * The wire bytes go through the meter for their framing, the body through zlib, and what comes out through
- * the meter again, as a body without framing. gzip and deflate; for br and zstd there is no decoder here.
+ * The wire bytes go through the meter for their framing, the body through its decoder (unpack.h), and what comes out through
+ * the meter again, as a body without framing.
  */
 #include "decode/assemble_internal.h"
 #include "decode/http.h"
-
-#include <strings.h>
-#include <zlib.h>
+#include "decode/unpack.h"
 
 #include "weir/meter.h"
 
 #define KEEP_MAX 16384 /* of the text: its beginning, then its last half again and again */
 
 struct unpacker {
-	z_stream z;
-	bool opened, raw, over;
-	uint64_t out;
 	const struct weir_automaton *dfa;
 	struct weir_parse parse;
 	struct weir_reply reply;
@@ -62,63 +57,19 @@ static void scan_text(struct unpacker *x, const uint8_t *p, size_t n)
 	}
 }
 
-/* 1: the compressed stream is over; 0: goes on; negative errno. */
-static int inflate_bytes(struct unpacker *x, const uint8_t *p, size_t n)
+static int on_text(void *ctx, const uint8_t *p, size_t n)
 {
-	uint8_t out[4096];
+	struct unpacker *x = ctx;
+	int r = keep_text(x->ret, p, n);
 
-	x->z.next_in = (uint8_t *)(uintptr_t)p;
-	x->z.avail_in = (uInt)n;
-	for (;;) {
-		int r;
-		size_t got;
-
-		x->z.next_out = out;
-		x->z.avail_out = sizeof(out);
-		r = inflate(&x->z, Z_NO_FLUSH);
-		got = sizeof(out) - x->z.avail_out;
-		if (r == Z_DATA_ERROR && !x->raw && !x->z.total_out && !x->out && x->z.total_in <= 2) {
-			/* "deflate" without zlib's header, as some servers mean it */
-			x->raw = true;
-			if (inflateReset2(&x->z, -15) != Z_OK)
-				return -EBADMSG;
-			x->z.next_in = (uint8_t *)(uintptr_t)p;
-			x->z.avail_in = (uInt)n;
-			continue;
-		}
-		x->out += got;
-		if (got) {
-			int k = keep_text(x->ret, out, got);
-
-			scan_text(x, out, got);
-			explicit_bzero(out, got);
-			if (k < 0)
-				return k;
-		}
-		if (r == Z_STREAM_END)
-			return 1;
-		if (x->out > ASSEMBLE_DECODED_MAX)
-			return -E2BIG;
-		if (r == Z_BUF_ERROR || (r == Z_OK && !x->z.avail_in && x->z.avail_out))
-			return 0;
-		if (r != Z_OK)
-			return -EBADMSG;
-	}
-}
-
-static bool known_encoding(struct span e)
-{
-	static const char *const names[] = { "gzip", "x-gzip", "deflate" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (e.n == strlen(names[i]) && !strncasecmp(e.p, names[i], e.n))
-			return true;
-	return false;
+	scan_text(x, p, n);
+	return r;
 }
 
 int unpack_response(const struct assemble *a, const struct pending *p, struct unpacked *ret)
 {
 	const struct pieces *s = &p->side[WEIR_RESPONSE];
+	CLEANUP(unpack_freep) struct unpack *packed = NULL;
 	struct unpacker x = { .dfa = a->opts.automaton, .ret = ret };
 	struct weir_parse wire = { 0 };
 	struct weir_reply head = { 0 };
@@ -134,12 +85,11 @@ int unpack_response(const struct assemble *a, const struct pending *p, struct un
 	left = s->piece[0].len;
 	if (http_parse_head((struct span){ (const char *)at, left }, &h) < 0 || !h.complete)
 		return -ENODATA;
-	if (!known_encoding(http_header(&h, "content-encoding")))
-		return -ENOTSUP;
-	if (inflateInit2(&x.z, 15 + 32) != Z_OK)
-		return -ENOMEM;
+	r = unpack_open(http_header(&h, "content-encoding"), &packed);
+	if (r < 0)
+		return r;
 	weir_begin(&wire, x.dfa, WEIR_RESPONSE);
-	while (left && r == 0) {
+	while (left && r >= 0) {
 		uint32_t want = weir_want(&wire, left), ev = 0, used;
 
 		if (want) {
@@ -156,14 +106,13 @@ int unpack_response(const struct assemble *a, const struct pending *p, struct un
 		} else {
 			/* bytes that the framing passes over are the body's */
 			used = (uint32_t)weir_skip(&wire, &head, x.dfa, WEIR_RESPONSE, left, &ev);
-			r = inflate_bytes(&x, at, used);
+			r = unpack_feed(packed, at, used, on_text, &x);
 		}
 		if (ev & (WEIR_EV_BAD | WEIR_EV_DONE))
 			break;
 		at += used;
 		left -= used;
 	}
-	inflateEnd(&x.z);
 	weir_message_end(&x.parse, &x.reply, x.dfa, WEIR_RESPONSE, &(uint32_t){ 0 });
 	ret->whole = r == 1;
 	ret->token_mask = x.reply.token_mask;
