@@ -58,8 +58,8 @@ static __noinline struct weir_client *client_of(const struct weir_conn_key *k, _
 		bpf_map_update_elem(&weir_others, &ck, &zero_client, BPF_NOEXIST);
 		cl = bpf_map_lookup_elem(&weir_others, &ck);
 	}
-	if (cl && !cl->first_ns)
-		cl->first_ns = now;
+	if (cl && !cl->last_ns)
+		cl->last_ns = now; /* else it would look as if silent since the boot */
 	return cl;
 }
 

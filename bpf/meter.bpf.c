@@ -357,7 +357,7 @@ static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, 
 static __always_inline void flush_bytes(struct weir_conn *c, const struct weir_conn_key *k, int dir, __u64 now)
 {
 	struct weir_client *cl;
-	__u64 *n = dir == WEIR_REQUEST ? &c->bytes_in : &c->bytes_out;
+	__u32 *n = dir == WEIR_REQUEST ? &c->bytes_in : &c->bytes_out;
 
 	/* between messages, and now and then inside a long one */
 	if (!*n || (*n < 65536 && side_of(c, dir)->p.mode != WEIR_START))
@@ -507,7 +507,7 @@ static __always_inline struct weir_conn *conn_of(struct segment *g, int dir, __u
 	 * (Its first segments may all pass before it takes the first: one after another, or out of order.)
 	 */
 	if (c && dir == WEIR_REQUEST && g->tcp.valid && g->tcp.fresh && (c->in.flags & WEIR_S_STARTED) && g->len &&
-	    c->in.first - g->tcp.rcv_nxt > g->tcp.rcv_end - g->tcp.rcv_nxt) {
+	    c->first - g->tcp.rcv_nxt > g->tcp.rcv_end - g->tcp.rcv_nxt) {
 		bury(c, &g->key, now, false);
 		c = NULL;
 	}
@@ -553,9 +553,9 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 		if (dir == WEIR_RESPONSE) {
 			segment_payload(skb, g, c, dir, now);
 		} else {
-			if (lock_take(&s->lock)) {
+			if (lock_take(&c->lock)) {
 				segment_payload(skb, g, c, dir, now);
-				__sync_val_compare_and_swap(&s->lock, 1, 0);
+				__sync_val_compare_and_swap(&c->lock, 1, 0);
 			} else {
 				stat_add(WEIR_STAT_CONTENDED, 1);
 			}

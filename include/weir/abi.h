@@ -56,7 +56,7 @@ struct weir_client {
 	__u64 lost; /* requests whose completion record did not reach the ring */
 	__u64 lost_prompt_tokens, lost_completion_tokens, lost_4xx, lost_5xx, lost_stream_errors;
 	__u64 slices_dropped;
-	__u64 first_ns, last_ns;
+	__u64 last_ns;
 	__u64 ring_epoch; /* fair share of the ring (bpf/ring.bpf.h): bytes sent in this epoch */
 	__u64 ring_bytes;
 };

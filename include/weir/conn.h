@@ -3,7 +3,7 @@
  *
  * Pure state transitions, shared by bpf/meter.bpf.c and the degraded meter in user space: who calls
  * them looks up maps, loads bytes and sends events. Request state is written by ingress only (one CPU
- * at a time, weir_side.lock), response state by egress only (the socket lock serialises it); what both
+ * at a time, weir_conn.lock), response state by egress only (the socket lock serialises it); what both
  * need is passed through the queue of requests in flight, which has one writer at each end.
  */
 #ifndef WEIR_CONN_H
@@ -20,8 +20,6 @@
 
 struct weir_side {
 	__u32 next; /* sequence number expected */
-	__u32 first;
-	__u32 lock;
 	__u32 flags;
 	__u64 off;  /* bytes of the current message so far */
 	__u32 sent; /* of these, bytes sent up in slices */
@@ -54,7 +52,9 @@ struct weir_conn {
 	__u32 popped;  /* of these, settled: written by egress */
 	__u32 unpaired;
 	__u64 head_bits; /* bit n % 64: request n was HEAD */
-	__u64 bytes_in, bytes_out; /* not yet added to the client's counters */
+	__u32 bytes_in, bytes_out; /* not yet added to the client's counters */
+	__u32 first; /* sequence number that the request side began with */
+	__u32 lock;  /* of the request side */
 	struct weir_side in, out;
 	struct weir_reply reply;
 	struct weir_request req[WEIR_PIPELINE];
@@ -366,7 +366,9 @@ WEIR_INLINE __u32 weir_claim(struct weir_conn *c, const struct weir_automaton *a
 	}
 	if (!(s->flags & WEIR_S_STARTED)) {
 		s->flags |= WEIR_S_STARTED;
-		s->first = s->next = seq;
+		s->next = seq;
+		if (dir == WEIR_REQUEST)
+			c->first = seq;
 		if (!(c->flags & WEIR_C_FROM_START)) {
 			s->flags |= WEIR_S_MID;
 			if (dir == WEIR_RESPONSE && !weir_pending(c))

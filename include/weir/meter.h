@@ -87,12 +87,14 @@ struct weir_parse {
 	__u64 num;
 	__u64 length;
 	__u32 head_len; /* bytes of the head so far */
-	__u32 tmp, stop, at, ev; /* of the step under way */
+	__u32 tmp;      /* of the step under way, like at, ev and stop */
+	__u16 at, ev;
 	__u16 dfa;
 	__u8 mode, flags;
 	__u8 num_mode, num_kind, num_slot, num_digits;
 	__u8 line; /* chunk size: digits so far; trailer: 1 if the line is not empty */
-	__u8 pad[3];
+	__u8 stop;
+	__u8 pad[2];
 };
 
 /* weir_reply.flags */
@@ -269,7 +271,7 @@ WEIR_INLINE void weir_number_run(struct weir_parse *p, const __u8 *buf, __u32 fr
 		at = p->tmp;
 		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
-		p->stop = weir_number_byte(p, buf[at]);
+		p->stop = (__u8)weir_number_byte(p, buf[at]);
 		if (p->stop)
 			break;
 		p->tmp = at + 1;
@@ -610,7 +612,7 @@ WEIR_INLINE void weir_line_run(struct weir_parse *p, const __u8 *buf, __u32 from
 		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
 		p->tmp = at + 1;
-		p->stop = weir_line_byte(p, buf[at]);
+		p->stop = (__u8)weir_line_byte(p, buf[at]);
 		if (p->stop)
 			break;
 	}
@@ -697,8 +699,8 @@ WEIR_INLINE __u32 weir_step_on(struct weir_parse *p, struct weir_reply *r, const
 
 	if (from >= n || !weir_want(p, 1))
 		return 1;
-	p->at = from + weir_substep(p, r, a, dir, buf, from, n, &ev);
-	p->ev |= ev;
+	p->at = (__u16)(from + weir_substep(p, r, a, dir, buf, from, n, &ev));
+	p->ev |= (__u16)ev;
 	return (ev & WEIR_EV_STOP) != 0;
 }
 

@@ -82,7 +82,6 @@ void capture_add(struct weir_client *a, const struct weir_client *b)
 	a->lost_5xx += b->lost_5xx;
 	a->lost_stream_errors += b->lost_stream_errors;
 	a->slices_dropped += b->slices_dropped;
-	a->first_ns = a->first_ns && a->first_ns < b->first_ns ? a->first_ns : b->first_ns;
 	a->last_ns = MAX(a->last_ns, b->last_ns);
 }
 

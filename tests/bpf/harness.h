@@ -233,7 +233,7 @@ static inline size_t clients_sum(struct meter *m, struct weir_client *sum)
 			if (bpf_map_lookup_elem(maps[i], &key, &c))
 				continue;
 			n++;
-			for (size_t w = 0; w < offsetof(struct weir_client, first_ns) / 8; w++)
+			for (size_t w = 0; w < offsetof(struct weir_client, last_ns) / 8; w++)
 				((__u64 *)sum)[w] += ((__u64 *)&c)[w];
 		}
 	}
