@@ -11,7 +11,7 @@
 #include "base/util.h"
 #include "weir/abi.h"
 
-#define CAPTURE_CLIENTS_DEFAULT 65536u
+#define CAPTURE_CLIENTS_DEFAULT 100000u
 #define CAPTURE_CLIENTS_MAX (1u << 20)
 #define CAPTURE_CONNS_DEFAULT 65536u
 #define CAPTURE_CONNS_MAX (1u << 20)

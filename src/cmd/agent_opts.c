@@ -82,7 +82,7 @@ static const struct option_row rows[] = {
 	{ "memory-limit", OPTION_REAL, AT(memory_limit_mib), 1, 1e6, "MIB", "own memory above which work is shed (256)", NULL },
 	{ "hook-limit", OPTION_REAL, AT(hook_limit_us), 0.001, 1e6, "US", "mean time of a packet in the meter above which work is shed (200)", NULL },
 	{ "ring-size", OPTION_SIZE, AT(ring_bytes), 4096, CAPTURE_RING_MAX, "BYTES", "ring buffer, K and M understood (2M)", NULL },
-	{ "max-clients", OPTION_UINT, AT(max_clients), 1, CAPTURE_CLIENTS_MAX, "N", "clients counted one by one (65536)", NULL },
+	{ "max-clients", OPTION_UINT, AT(max_clients), 1, CAPTURE_CLIENTS_MAX, "N", "clients counted one by one (100000)", NULL },
 	{ "max-connections", OPTION_UINT, AT(max_conns), 1, CAPTURE_CONNS_MAX, "N", "connections followed at once (65536)", NULL },
 	{ "v6-prefix", OPTION_UINT, AT(v6_prefix), 1, 128, "BITS", "IPv6 clients are counted per network of this length (64)", NULL },
 	{ "client-idle", OPTION_REAL, AT(client_idle_s), 1, 1e9, "S", "a silent client is added to its server's `aged` sum (3600)", NULL },
