@@ -196,6 +196,7 @@ uint64_t feed_count(const struct feed *f)
 void feed_write_json(const struct feed *f, struct str *out)
 {
 	const struct assemble_stats *s = assemble_stats(f->assemble);
+	const struct estimate *e = assemble_estimate(f->assemble);
 
 	json_key(out, "assemble");
 	json_begin(out, '{');
@@ -210,6 +211,11 @@ void feed_write_json(const struct feed *f, struct str *out)
 	json_kuint(out, "not_unpacked", s->not_unpacked);
 	json_kuint(out, "open", s->open);
 	json_kuint(out, "bytes", s->bytes);
+	json_kuint(out, "answers_learnt_from", estimate_learnt(e));
+	if (estimate_error_pct(e, 0.5) >= 0) {
+		json_kdouble(out, "estimate_error_median_pct", estimate_error_pct(e, 0.5), 1);
+		json_kdouble(out, "estimate_error_p95_pct", estimate_error_pct(e, 0.95), 1);
+	}
 	json_end(out, '}');
 }
 

@@ -384,7 +384,8 @@ int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
 	while (buckets < a->opts.max_open && buckets < 1u << 20)
 		buckets *= 2;
 	a->buckets = calloc(buckets, sizeof(*a->buckets));
-	if (!a->buckets)
+	a->estimate = estimate_new();
+	if (!a->buckets || !a->estimate)
 		return -ENOMEM;
 	a->mask = buckets - 1;
 	*ret = TAKE_PTR(a);
@@ -399,6 +400,7 @@ struct assemble *assemble_free(struct assemble *a)
 		while (a->lru[i].oldest)
 			pending_drop(a, a->lru[i].oldest);
 	free(a->buckets);
+	estimate_free(a->estimate);
 	explicit_bzero(a, sizeof(*a));
 	free(a);
 	return NULL;
@@ -424,4 +426,9 @@ void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, i
 const struct assemble_stats *assemble_stats(const struct assemble *a)
 {
 	return &a->stats;
+}
+
+const struct estimate *assemble_estimate(const struct assemble *a)
+{
+	return a->estimate;
 }

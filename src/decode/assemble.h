@@ -14,6 +14,7 @@
 #define WEIR_DECODE_ASSEMBLE_H
 
 #include "base/util.h"
+#include "decode/estimate.h"
 #include "decode/record.h"
 #include "decode/siphash.h"
 #include "weir/abi.h"
@@ -69,5 +70,6 @@ int assemble_event(struct assemble *a, const void *event, size_t n);
 void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, int64_t tokens, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
 
 const struct assemble_stats *assemble_stats(const struct assemble *a);
+const struct estimate *assemble_estimate(const struct assemble *a);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "decode/assemble.h"
 #include "decode/dialect.h"
+#include "decode/estimate.h"
 
 #define PIECES_MAX 24 /* holes in one message's slices, less one: head, tail and a few hot ones */
 
@@ -77,6 +78,7 @@ struct assemble {
 	struct assemble_opts opts;
 	char host[256];
 	int64_t wall_ns;
+	struct estimate *estimate;
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
 	struct {

@@ -118,25 +118,40 @@ static struct counts counts_of(const struct weir_done *d, const struct unpacked 
 	return c;
 }
 
-#define BYTES_PER_TOKEN 4 /* the usual rule of thumb for English text; others have fewer */
-
-/* Prompt and completion from what is at hand, where the server said nothing. */
-static void set_estimate(struct record *r, const struct pending *p, const struct counts *c)
+static struct span model_of(const struct pending *p)
 {
-	int64_t text = p->facts.text_bytes;
-
-	if (c->deltas)
-		record_set_int(r, F_COMPLETION_TOKENS, c->deltas);
-	else if (text > 0)
-		record_set_int(r, F_COMPLETION_TOKENS, (text + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN);
-	else
-		return; /* nothing was generated that we know of */
-	if (p->facts.prompt_chars > 0)
-		record_set_int(r, F_PROMPT_TOKENS, (p->facts.prompt_chars + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN);
-	record_set_bool(r, F_ESTIMATED, true);
+	return facts_text(&p->facts, p->facts.len[T_ANSWERED] ? T_ANSWERED : T_MODEL);
 }
 
-static void set_tokens(struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
+/* Prompt and completion from what is at hand, where the server said nothing. */
+static void set_estimate(struct assemble *a, struct record *r, const struct pending *p, const struct counts *c)
+{
+	const struct estimate_seen seen = { c->deltas, p->facts.text_bytes, p->facts.prompt_chars };
+	struct estimate_tokens t = estimate_of(a->estimate, record_text(r, F_SERVER), model_of(p), &seen);
+
+	if (r->kind == KIND_EMBEDDING)
+		t.completion = -1;
+	else if (t.completion < 0)
+		return; /* nothing was generated that we know of */
+	if (t.completion >= 0)
+		record_set_int(r, F_COMPLETION_TOKENS, t.completion);
+	if (t.prompt >= 0)
+		record_set_int(r, F_PROMPT_TOKENS, t.prompt);
+	if (t.completion >= 0 || t.prompt >= 0)
+		record_set_bool(r, F_ESTIMATED, true);
+}
+
+/* Whole answers of which the server told both: they teach what the others are worth. */
+static void learn(struct assemble *a, const struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
+{
+	const struct estimate_seen seen = { c->stream ? (int64_t)c->deltas : -1, c->stream ? -1 : p->facts.text_bytes, p->facts.prompt_chars };
+
+	if (d->status != 200 || c->error || (d->flags & (WEIR_DONE_ABORTED | WEIR_DONE_PARTIAL)) || r->kind != KIND_INFERENCE)
+		return;
+	estimate_learn(a->estimate, record_text(r, F_SERVER), model_of(p), &seen, record_int(r, F_PROMPT_TOKENS, -1), record_int(r, F_COMPLETION_TOKENS, -1));
+}
+
+static void set_tokens(struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
 {
 	const uint16_t completion = 1u << WEIR_TOK_COMPLETION | 1u << WEIR_TOK_ALT_COMPLETION;
 	bool failed = d->status >= 400 || (c->error && !c->deltas);
@@ -145,8 +160,8 @@ static void set_tokens(struct record *r, const struct pending *p, const struct w
 	if (r->kind == KIND_CONTROL || (r->kind == KIND_OTHER && p->facts.is_get))
 		return;
 	if (!weir_has_usage(c->mask)) {
-		if (!failed && r->kind != KIND_EMBEDDING)
-			set_estimate(r, p, c);
+		if (!failed)
+			set_estimate(a, r, p, c);
 		return;
 	}
 	record_set_int(r, F_PROMPT_TOKENS, (int64_t)weir_prompt_tokens(c->mask, c->tokens));
@@ -158,9 +173,13 @@ static void set_tokens(struct record *r, const struct pending *p, const struct w
 		record_set_int(r, F_REASONING_TOKENS, (int64_t)weir_reasoning_tokens(c->tokens));
 	/* Anthropic counts at the start (0 or 1) and at the end; an aborted stream told only the first. */
 	if ((d->flags & WEIR_DONE_ABORTED) && (int64_t)c->deltas > record_int(r, F_COMPLETION_TOKENS, 0)) {
-		record_set_int(r, F_COMPLETION_TOKENS, c->deltas);
+		const struct estimate_seen seen = { c->deltas, -1, -1 };
+
+		record_set_int(r, F_COMPLETION_TOKENS, estimate_of(a->estimate, record_text(r, F_SERVER), model_of(p), &seen).completion);
 		record_set_bool(r, F_ESTIMATED, true);
+		return;
 	}
+	learn(a, r, p, d, c);
 }
 
 static void set_times(const struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
@@ -212,6 +231,6 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 		record_set_text(&r, F_FINISH_REASON, SPAN("error"));
 	else
 		record_set_text(&r, F_FINISH_REASON, facts_text(f, T_FINISH));
-	set_tokens(&r, p, d, &c);
+	set_tokens(a, &r, p, d, &c);
 	a->opts.complete(a->opts.ctx, &r, p->arrived, p->told);
 }

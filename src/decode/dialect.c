@@ -425,5 +425,14 @@ void dialect_write_docs(struct str *out)
 	str_adds(out, "\n## Token counts\n\n"
 		      "They are found by name in every JSON, SSE or NDJSON body, and in the heads of TGI and TEI, in the kernel; the names and\n"
 		      "what each means are in `src/decode/patterns.h`. The last value of a response counts. Where a body is a batch of several\n"
-		      "answers, each with counts of its own (llama.cpp's and SGLang's native arrays), only the last one's are seen.\n");
+		      "answers, each with counts of its own (llama.cpp's and SGLang's native arrays), only the last one's are seen.\n"
+		      "\n## Where the server tells nothing\n\n"
+		      "vLLM and SGLang streams without `include_usage`, streams cut off, Triton, older embeddings: the record's counts are then estimated\n"
+		      "and say so (`estimated`). A stream's completion is its content events, those with empty text included, times the tokens that\n"
+		      "an event of this server and model holds; an answer in one piece goes by its bytes, a prompt by its characters. The three ratios\n"
+		      "are learnt from the answers that do tell (200, whole, inference): near the median, in bounded steps, within 0.5 to 8 tokens an\n"
+		      "event; so speculative decoding and stream intervals are learnt. Before three such answers have been seen an event is one token,\n"
+		      "and four bytes are. 256 pairs of server and model are kept. Reported counts are never changed, and the kernel's counter\n"
+		      "`estimated_tokens` stays the plain number of events. The agent measures itself: `estimate_error_median_pct` and\n"
+		      "`estimate_error_p95_pct` among its statistics are the errors that the estimate would have had on the answers learnt from.\n");
 }

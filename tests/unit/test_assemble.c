@@ -205,7 +205,6 @@ static void each_fixture(void (*fn)(struct player *p, struct fixture *f))
 	int n = scandir(FIXTURE_DIR, &names, NULL, alphasort), done = 0;
 
 	assert_true(n > 0);
-	player_open(&p);
 	for (int i = 0; i < n; i++) {
 		char path[512];
 
@@ -214,14 +213,17 @@ static void each_fixture(void (*fn)(struct player *p, struct fixture *f))
 			snprintf(f.name, sizeof(f.name), "%.60s", names[i]->d_name);
 			if (fixture_read(path, &f) < 0)
 				print_error("%s is no fixture\n", path), fail();
+			/* each for itself: what one teaches must not change another's estimate */
+			p = (struct player){ 0 };
+			player_open(&p);
 			fn(&p, &f);
+			player_close(&p);
 			done++;
 		}
 		free(names[i]);
 	}
 	free(names);
 	assert_true(done >= 120);
-	player_close(&p);
 }
 
 static void play_whole(struct player *p, struct fixture *f)
@@ -290,6 +292,53 @@ static void reads_every_fixture_at_every_split(void **unused)
 {
 	(void)unused;
 	each_fixture(play_all_splits);
+}
+
+/* A stream of `events` deltas, with usage or without; what the record says of its completion tokens. */
+static int64_t play_stream(struct player *p, unsigned events, int64_t reported, bool cut)
+{
+	static struct fixture f;
+	int at, body;
+	const char *got;
+
+	snprintf(f.name, sizeof(f.name), "made");
+	f.request_len = (size_t)sprintf(f.request, "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}");
+	at = body = sprintf(f.response, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %s\r\n\r\n", cut ? "999999" : "      ");
+	for (unsigned i = 0; i < events; i++)
+		at += sprintf(f.response + at, "data: {\"choices\":[{\"delta\":{\"content\":\"a b\"}}]}\n\n");
+	if (reported >= 0)
+		at += sprintf(f.response + at, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":%lld}}\n\n", (long long)reported);
+	f.response_len = (size_t)at;
+	if (!cut) {
+		char length[8];
+
+		snprintf(length, sizeof(length), "%6d", at - body);
+		memcpy(f.response + body - 10, length, 6);
+	}
+	play(p, &f, 0, 0, 0);
+	assert_int_equal(p->seen.completions, 1);
+	got = strstr(p->seen.line.p, "\"completion_tokens\":");
+	assert_non_null(got);
+	assert_true((strstr(p->seen.line.p, "\"estimated\":true") != NULL) == (reported < 0));
+	return strtoll(got + strlen("\"completion_tokens\":"), NULL, 10);
+}
+
+/* Streams with usage say how many tokens an event holds; the estimate follows, reported counts never do. */
+static void calibrates_its_estimates(void **unused)
+{
+	struct player p = { 0 };
+
+	(void)unused;
+	player_open(&p);
+	assert_int_equal(play_stream(&p, 40, -1, false), 40);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(play_stream(&p, 30 + (unsigned)i, 3 * (30 + i), false), 3 * (30 + i));
+	assert_in_range(play_stream(&p, 40, -1, false), 118, 122);
+	assert_in_range(play_stream(&p, 40, -1, true), 118, 122);
+	assert_int_equal(play_stream(&p, 40, 41, false), 41);
+	assert_int_equal(play_stream(&p, 40, 4000, false), 4000);
+	assert_int_equal(estimate_learnt(assemble_estimate(p.assemble)), 22);
+	player_close(&p);
 }
 
 /* ---- compressed bodies ---------------------------------------------------------------------------- */
@@ -780,6 +829,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_every_fixture),
 		cmocka_unit_test(reads_every_fixture_at_every_split),
+		cmocka_unit_test(calibrates_its_estimates),
 		cmocka_unit_test(unpacks_what_the_kernel_cannot_read),
 		cmocka_unit_test(stops_at_a_bomb),
 		cmocka_unit_test(completes_without_slices),
