@@ -101,7 +101,8 @@ __noinline int send_part(struct __sk_buff *skb, struct weir_conn *c, const struc
 	p.dir = (__u8)part->dir;
 	p.flags = (__u8)(part->flags | (s->flags & WEIR_S_GAP ? WEIR_SLICE_GAP : 0));
 
-	cap = encoded ? WEIR_SLICE_ENCODED : part->dir == WEIR_REQUEST ? WEIR_SLICE_HEAD : WEIR_SLICE_TAIL;
+	/* of a response: its head and the first of its body, where many servers name the model and the finish reason */
+	cap = encoded ? WEIR_SLICE_ENCODED : part->dir == WEIR_REQUEST || !head_len ? WEIR_SLICE_HEAD : WEIR_SLICE_TAIL + head_len;
 	first = 0;
 	if (off < cap) {
 		first = cap - (__u32)off;

@@ -20,7 +20,7 @@
 #define WEIR_HEAD_MAX 65536          /* bytes of a message head; nginx refuses above 32 KiB, llhttp above 80 KiB */
 #define WEIR_TOKENS_MAX 0x7fffffffu  /* a count above this is not a token count */
 #define WEIR_SLICE_HEAD 4096         /* bytes of a request sent up from its start */
-#define WEIR_SLICE_TAIL 1024         /* ... and from its end, where the length is known */
+#define WEIR_SLICE_TAIL 1024         /* ... and from its end, where the length is known; of a response's body, also from its start */
 #define WEIR_SLICE_RESPONSE 6144     /* bytes of a response sent up, all slices together */
 #define WEIR_SLICE_ENCODED 65536     /* the same for a body that the kernel cannot read (gzip, deflate, br, zstd) */
 
