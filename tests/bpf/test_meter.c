@@ -219,6 +219,34 @@ static void every_split(void **state)
 	assert_int_equal(stat_get(m, WEIR_STAT_NOT_HTTP), 0);
 	assert_int_equal(stat_get(m, WEIR_STAT_BAD_FRAMING), 0);
 	assert_int_equal(stat_get(m, WEIR_STAT_GAP), 0);
+	assert_true(stat_get(m, WEIR_STAT_BAD_NUMBER) > 0);
+}
+
+/* After 101 or CONNECT the bytes are nobody's requests: the exchange is settled, the rest passes unread. */
+static void tunnels(void **state)
+{
+	static const char *const open[][2] = {
+		{ "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n" },
+		{ "CONNECT other:443 HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(open); i++) {
+		struct flow f = flow_make(0x0a000002, (uint16_t)(1000 + i));
+		struct weir_client c;
+
+		send_request(&f, open[i][0]);
+		send_response(&f, open[i][1]);
+		packets(m, &f, WEIR_REQUEST, "\x81\x05GET / HTTP/1.1\r\n\r\n", 22, 0);
+		packets(m, &f, WEIR_RESPONSE, "\x81\x05HTTP/1.1 500 X\r\n\r\n", 22, 0);
+		flow_rst(m, &f, WEIR_REQUEST);
+		assert_true(client_get(m, &f, &c));
+		assert_int_equal(c.requests, i + 1);
+		assert_int_equal(c.status_5xx, 0);
+		assert_int_equal(c.open, 0);
+	}
+	assert_int_equal(stat_get(m, WEIR_STAT_NOT_HTTP), 0);
+	assert_true(stat_get(m, WEIR_STAT_UPGRADED) > 0);
 }
 
 static const struct exchange *const plain = &exchanges[1];
@@ -818,7 +846,7 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest cases[] = {
-		CASE(every_split),	 CASE(retransmitted_and_overlapping), CASE(hole_in_response), CASE(attached_late), CASE(hole_in_request_body),
+		CASE(every_split),	 CASE(tunnels), CASE(retransmitted_and_overlapping), CASE(hole_in_response), CASE(attached_late), CASE(hole_in_request_body),
 		CASE(addresses),	 CASE(aborted),			      CASE(not_http),	      CASE(absurd_framing), CASE(endless_head),
 		CASE(clients_overflow),	 CASE(conns_overflow),		      CASE(ring_overrun),     CASE(ring_overrun_by_many), CASE(shed),	   CASE(prompt_blind),
 		CASE(times),		 CASE(role_is_not_content),	      CASE(gzip_goes_up_whole), CASE(bounded_slices), CASE(verifier_budget),
