@@ -191,7 +191,7 @@ run: deps ## attach to whatever model server is running (PORT=8000, or found by 
 	@$(BUILD)/weir run $(if $(PORT),--port $(PORT),--auto) $(ARGS)
 
 bench: deps ## the design's budget table, measured here (as root; ten minutes; BENCH="kernel rss" for some rows)
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(BUILD)/bpftest/bench_meter
 	@tools/bench.sh $(BENCH)
 
 test-servers: all ## end to end against every real server; builds those that are missing (opt-in; takes long)

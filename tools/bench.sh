@@ -1,5 +1,16 @@
 #!/usr/bin/env bash
 # The benchmarks: the rows of the design's budget table, measured on this machine. Never fails on a number. docs/benchmarks.md says how
-# to read them. usage: tools/bench.sh [kernel ratio nginx capture cpu memory start ...]
+# to read them. usage: tools/bench.sh [packets kernel ratio nginx capture cpu memory start ...]
 [ "$(id -u)" -eq 0 ] || { echo "bench: attaching needs root: sudo make bench" >&2; exit 1; }
-exec "${PYTHON:-python3}" "$(dirname "$0")/bench.py" "$@"
+here=$(dirname "$0")
+case " ${*:-packets} " in
+*' packets '*)
+	# One packet at a time through BPF_PROG_TEST_RUN, and the verifier's counts.
+	"${WEIR_BUILD:-$here/../build}"/bpftest/bench_meter
+	echo
+	;;
+esac
+rows=()
+for r in "$@"; do [ "$r" = packets ] || rows+=("$r"); done
+[ "$#" -gt 0 ] && [ "${#rows[@]}" -eq 0 ] && exit 0
+exec "${PYTHON:-python3}" "$here/bench.py" "${rows[@]}"

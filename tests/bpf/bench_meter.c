@@ -15,6 +15,16 @@ static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, ap) : 0;
 }
 
+/* What the verifier had to look at, and how long the machine code is. */
+static void verified(const char *variant, const char *what, int fd)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	bpf_obj_get_info_by_fd(fd, &info, &len);
+	printf("%-6s %-44s %8u instructions, %u bytes\n", variant, what, info.verified_insns, info.jited_prog_len);
+}
+
 struct cost {
 	uint64_t ns, runs;
 };
@@ -139,6 +149,8 @@ int main(void)
 			printf("%-6s not accepted by this kernel\n", variant);
 			continue;
 		}
+		verified(variant, "on_ingress, verified", m->in);
+		verified(variant, "on_egress, verified", m->out);
 		stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
 		simple(m, variant);
 		stream(m, variant, "stream, 250-byte segment, one event", 20, 1);
