@@ -10,6 +10,7 @@
 #include "cmd/agent_socket.h"
 #include "cmd/cmd.h"
 #include "decode/automaton.h"
+#include "decode/dialect_file.h"
 #include "sink/sink.h"
 
 #include <fcntl.h>
@@ -556,7 +557,8 @@ static void stats_write(void *ctx, struct str *out)
 static int begin(struct agent *g)
 {
 	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g };
-	struct feed_opts feed = { .records = &g->records, .ports = g->ports };
+	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file };
+	const struct dialect_file *own = g->o->dialect_file;
 	struct priv_user user;
 	const char *step = "";
 	bool keep_bpf;
@@ -575,7 +577,7 @@ static int begin(struct agent *g)
 		return r;
 	}
 	g->automaton = malloc(sizeof(*g->automaton));
-	r = g->automaton ? automaton_build(g->automaton) : -ENOMEM;
+	r = g->automaton ? automaton_build_with(own ? own->keys : NULL, own ? own->key_count : 0, g->automaton) : -ENOMEM;
 	if (r == 0)
 		r = detect_open(&detect, &g->detect);
 	feed.detect = g->detect;

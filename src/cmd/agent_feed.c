@@ -4,6 +4,7 @@
 #include "cmd/agent_socket.h"
 #include "cmd/agent_told.h"
 #include "decode/assemble.h"
+#include "decode/dialect_file.h"
 
 #include <math.h>
 #include <time.h>
@@ -232,6 +233,10 @@ int feed_open(const struct feed_opts *o, struct feed **ret)
 	explicit_bzero(f->o.key, sizeof(f->o.key)); /* the assembler has it; one copy is enough */
 	if (gethostname(host, sizeof(host) - 1) == 0 && *host)
 		ao.host = host;
+	if (o->dialects) {
+		ao.dialects = o->dialects->rows;
+		ao.dialect_count = o->dialects->count;
+	}
 	memcpy(ao.key, o->key, sizeof(ao.key));
 	ao.ctx = f;
 	f->told = told_new();

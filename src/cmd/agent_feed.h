@@ -14,11 +14,13 @@
 
 #define AGENT_KEY_BYTES 16 /* SipHash; of API keys and prompts, so that neither can be guessed from a record */
 
+struct dialect_file;
 struct feed;
 
 struct feed_opts {
 	uint8_t key[AGENT_KEY_BYTES];
 	const struct weir_automaton *automaton; /* outlives the feed */
+	const struct dialect_file *dialects;	/* the same; may be NULL */
 	struct detect *detect;
 	struct records_out *records;
 	struct agent_ports *ports;

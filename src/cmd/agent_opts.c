@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "capture/capture.h"
 #include "cmd/options.h"
+#include "decode/dialect_file.h"
 
 #include <limits.h>
 
@@ -75,6 +76,7 @@ static const struct option_row rows[] = {
 	{ "state", OPTION_TEXT, AT(state), 0, 0, "DIR", "keep what must outlive a restart here", NULL },
 	{ "duration", OPTION_REAL, AT(duration_s), 0.001, 1e9, "S", "end after so many seconds", NULL },
 	{ "config", OPTION_TEXT, AT(config), 0, 0, "FILE", "read options from a file: name = value", NULL },
+	{ "dialects", OPTION_TEXT, AT(dialects), 0, 0, "FILE", "read model servers' APIs of your own from a file", NULL },
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
 	{ "socket", OPTION_TEXT, AT(socket), 0, 0, "PATH", "where `weir clients` asks (" AGENT_SOCKET_DEFAULT ")", NULL },
 	{ "user", OPTION_TEXT, AT(user), 0, 0, "NAME", "go on as this user once attached (nobody)", NULL },
@@ -93,6 +95,19 @@ static const struct option_row rows[] = {
 static void defaults(struct agent_opts *o)
 {
 	*o = (struct agent_opts){ .cpu_limit_pct = 50, .memory_limit_mib = 256, .hook_limit_us = 200, .client_idle_s = 3600 };
+}
+
+static int dialects_read(struct agent_opts *o)
+{
+	char why[DIALECT_FILE_WHY];
+	int r;
+
+	if (!o->dialects)
+		return 0;
+	r = dialect_file_read(o->dialects, &o->dialect_file, why);
+	if (r < 0)
+		log_error("%s", why);
+	return r < 0 ? -EINVAL : 0;
 }
 
 static bool given(const char *name, int argc, char **argv, const char **ret)
@@ -134,6 +149,8 @@ int agent_opts_parse(struct agent_opts *o, int argc, char **argv)
 		log_error("--records-out - and --output json both want standard output: name a file for the records");
 		return -EINVAL;
 	}
+	if (dialects_read(o) < 0)
+		return -EINVAL;
 	if (!o->socket && !(o->socket = strdup(AGENT_SOCKET_DEFAULT)))
 		return -EINVAL;
 	return 0;
@@ -146,11 +163,14 @@ int agent_opts_check_file(const char *path)
 
 	defaults(&o);
 	r = options_read_file(rows, ARRAY_SIZE(rows), &o, path);
+	if (r == 0)
+		r = dialects_read(&o);
 	agent_opts_done(&o);
 	return r < 0 ? -EINVAL : 0;
 }
 
 void agent_opts_done(struct agent_opts *o)
 {
+	o->dialect_file = dialect_file_free(o->dialect_file);
 	options_done(rows, ARRAY_SIZE(rows), o);
 }

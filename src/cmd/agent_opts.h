@@ -7,13 +7,16 @@
 #define AGENT_PORTS_MAX 256
 #define AGENT_SOCKET_DEFAULT "/run/weir.sock"
 
+struct dialect_file;
+
 struct agent_opts {
 	uint16_t port[AGENT_PORTS_MAX];
 	size_t port_count;
 	struct discover_opts discover;
 	bool json; /* --output */
 	bool journal, prompt_blind, verbose;
-	char *records_out, *state, *config, *cgroup, *socket, *user, *variant;
+	struct dialect_file *dialect_file; /* what --dialects names, read and checked; NULL: none */
+	char *dialects, *records_out, *state, *config, *cgroup, *socket, *user, *variant;
 	double duration_s; /* 0: until told to stop */
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
 	double cpu_limit_pct, memory_limit_mib, hook_limit_us;

@@ -22,8 +22,12 @@
 #define ASSEMBLE_OPEN_DEFAULT 16384u          /* requests; more than any server here runs at once; half a KiB each and their slices */
 #define ASSEMBLE_BYTES_DEFAULT (8u << 20)     /* of slices and texts kept; a quarter of the agent's own budget */
 
+struct dialect;
+
 struct assemble_opts {
 	const struct weir_automaton *automaton; /* stays the caller's; must outlive */
+	const struct dialect *dialects;         /* a user's own rows, tried before ours; stay the caller's; may be NULL */
+	size_t dialect_count;
 	const char *host;                       /* copied; NULL: records have none */
 	uint8_t key[SIPHASH_KEY_BYTES];         /* for hashes of API keys; copied */
 	uint32_t max_open;                      /* 0: the default */

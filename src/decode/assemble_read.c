@@ -228,7 +228,7 @@ static int read_head(const struct assemble *a, struct pending *p, const struct h
 
 	f->is_get = span_eq(h->method, SPAN("GET")) || span_eq(h->method, SPAN("HEAD")) || span_eq(h->method, SPAN("OPTIONS")) ||
 		    span_eq(h->method, SPAN("DELETE"));
-	p->dialect = dialect_find(h->method, h->path, &model);
+	p->dialect = dialect_find_in(a->opts.dialects, a->opts.dialect_count, h->method, h->path, &model);
 	if (retry.n && retry.n < 6) {
 		f->retry = 0;
 		for (size_t i = 0; i < retry.n && f->retry >= 0; i++)

@@ -211,7 +211,26 @@ static int pattern_add(struct builder *b, const struct automaton_pattern *pat)
 	return 0;
 }
 
-static int nfa_build(struct builder *b)
+/* KEY(name), and what may follow it */
+static int key_add(struct builder *b, const struct automaton_key *key)
+{
+	char text[3][128];
+	const struct automaton_pattern counts = { WEIR_ROOT_BODY, text[0], WEIR_ACT_TOKENS, key->slot };
+	const struct automaton_pattern full = { WEIR_ROOT_BODY, text[1], WEIR_ACT_CONTENT, 0 }, empty = { WEIR_ROOT_BODY, text[2], WEIR_ACT_EMPTY, 0 };
+	int r;
+
+	if (strlen(key->name) > 64 || strpbrk(key->name, "%\"\\"))
+		return -EINVAL;
+	snprintf(text[0], sizeof(text[0]), "%%k\"%s\"", key->name);
+	snprintf(text[1], sizeof(text[1]), "%%k\"%s\"%%s:%%s\"%%n", key->name);
+	snprintf(text[2], sizeof(text[2]), "%%k\"%s\"%%s:%%s\"\"", key->name);
+	if (key->action == WEIR_ACT_TOKENS)
+		return pattern_add(b, &counts);
+	r = pattern_add(b, &full);
+	return r < 0 ? r : pattern_add(b, &empty);
+}
+
+static int nfa_build(struct builder *b, const struct automaton_key *keys, size_t n)
 {
 	struct bytes any;
 	int r;
@@ -229,6 +248,11 @@ static int nfa_build(struct builder *b)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
 		r = pattern_add(b, &patterns[i]);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < n; i++) {
+		r = key_add(b, &keys[i]);
 		if (r < 0)
 			return r;
 	}
@@ -535,13 +559,18 @@ static int dfa_write(const struct builder *b, uint16_t *number, struct weir_auto
 
 int automaton_build(struct weir_automaton *ret)
 {
+	return automaton_build_with(NULL, 0, ret);
+}
+
+int automaton_build_with(const struct automaton_key *keys, size_t n, struct weir_automaton *ret)
+{
 	CLEANUP(freep) struct builder *b = calloc(1, sizeof(*b));
 	CLEANUP(freep) uint16_t *scratch = calloc(DFA_MAX, sizeof(*scratch));
 	int r;
 
 	if (!b || !scratch)
 		return -ENOMEM;
-	r = nfa_build(b);
+	r = nfa_build(b, keys, n);
 	if (r < 0)
 		return r;
 	classes_find(b);

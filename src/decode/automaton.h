@@ -23,6 +23,18 @@ struct automaton_pattern {
  * different actions (the table is wrong; the unit test says which). */
 int automaton_build(struct weir_automaton *ret);
 
+/* A key beside those of the table: of a count (WEIR_ACT_TOKENS, slot) or of generated text (WEIR_ACT_CONTENT). */
+struct automaton_key {
+	const char *name; /* no quote, backslash or percent sign in it */
+	enum weir_action action;
+	uint8_t slot;
+};
+
+#define AUTOMATON_KEYS_MAX 16 /* room in WEIR_STATES is for about five words of ten letters; fewer where they are longer */
+
+/* The same with a user's own keys; what the table has already is no error. -EINVAL: a name means something else in the table. */
+int automaton_build_with(const struct automaton_key *keys, size_t n, struct weir_automaton *ret);
+
 /* The table itself. */
 const struct automaton_pattern *automaton_patterns(size_t *ret_n);
 

@@ -296,7 +296,7 @@ static bool row_matches(const struct dialect *d, struct span path, struct span *
 	return false;
 }
 
-const struct dialect *dialect_find(struct span method, struct span path, struct span *ret_model)
+const struct dialect *dialect_find_in(const struct dialect *extra, size_t n, struct span method, struct span path, struct span *ret_model)
 {
 	struct span model = { 0 };
 	const char *cut = path.n ? memchr(path.p, '?', path.n) : NULL;
@@ -307,18 +307,23 @@ const struct dialect *dialect_find(struct span method, struct span path, struct 
 		path.n = (size_t)(cut - path.p);
 	if (path.n > PATH_MAX_MATCHED)
 		return NULL;
-	if (path.n == 1 && *path.p == '/' && span_eq(method, SPAN("POST")))
-		return &tgi_root;
 	if (path.n > 1 && path.p[path.n - 1] == '/')
 		path.n--;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (!row_matches(&rows[i], path, &model))
+	for (size_t i = 0; i < n + ARRAY_SIZE(rows); i++) {
+		const struct dialect *d = i < n ? &extra[i] : &rows[i - n];
+
+		if ((d->method && !span_eq(method, span_of(d->method))) || !row_matches(d, path, &model))
 			continue;
 		if (ret_model)
 			*ret_model = model;
-		return &rows[i];
+		return d;
 	}
-	return NULL;
+	return path.n == 1 && *path.p == '/' && span_eq(method, SPAN("POST")) ? &tgi_root : NULL;
+}
+
+const struct dialect *dialect_find(struct span method, struct span path, struct span *ret_model)
+{
+	return dialect_find_in(NULL, 0, method, path, ret_model);
 }
 
 enum record_kind dialect_kind_of_path(struct span path)
@@ -389,7 +394,8 @@ void dialect_write_docs(struct str *out)
 	size_t n = 0;
 
 	str_adds(out, "# Dialects\n\n"
-		      "Written from the table in `src/decode/dialect.c`; `tests/unit/test_dialect.c` fails where the two differ.\n\n"
+		      "Written from the table in `src/decode/dialect.c`; `tests/unit/test_dialect.c` fails where the two differ.\n"
+		      "How to add dialects of your own without a compiler: [dialects-file.md](dialects-file.md).\n\n"
 		      "## Paths\n\n"
 		      "The first row counts whose path is the end of the request's path, so that a gateway's prefix does no harm.\n"
 		      "`{model}` is the model's name in the path, `*` one segment. What matches no row is of kind `other`.\n\n"

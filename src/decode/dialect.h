@@ -51,6 +51,9 @@ struct dialect {
  * the path holds it, else empty; may be NULL. */
 const struct dialect *dialect_find(struct span method, struct span path, struct span *ret_model);
 
+/* The same with a user's rows before our own; these may ask for a method. */
+const struct dialect *dialect_find_in(const struct dialect *extra, size_t n, struct span method, struct span path, struct span *ret_model);
+
 /* As record_kind_of_path(): KIND_INFERENCE for an empty path, KIND_OTHER for one without a row. */
 enum record_kind dialect_kind_of_path(struct span path);
 
