@@ -213,6 +213,11 @@ static int ports_begin(struct agent *g)
 
 static void stats_write(void *ctx, struct str *out);
 
+static void unknown_write(void *ctx, struct str *out)
+{
+	feed_write_unknown(((struct agent *)ctx)->feed, out);
+}
+
 static int socket_begin(struct agent *g, const struct priv_user *user)
 {
 	const struct agent_socket_opts so = {
@@ -222,6 +227,7 @@ static int socket_begin(struct agent *g, const struct priv_user *user)
 		.tag = TAG_SOCKET,
 		.capture = g->capture,
 		.stats = stats_write,
+		.unknown = unknown_write,
 		.ctx = g,
 	};
 	int r = agent_socket_open(&so, &g->socket);

@@ -5,6 +5,7 @@
 #include "cmd/agent_told.h"
 #include "decode/assemble.h"
 #include "decode/dialect_file.h"
+#include "decode/shapes.h"
 
 #include <math.h>
 #include <time.h>
@@ -218,6 +219,11 @@ void feed_write_json(const struct feed *f, struct str *out)
 		json_kdouble(out, "estimate_error_p95_pct", estimate_error_pct(e, 0.95), 1);
 	}
 	json_end(out, '}');
+}
+
+void feed_write_unknown(const struct feed *f, struct str *out)
+{
+	shapes_write_json(assemble_shapes(f->assemble), out);
 }
 
 int feed_open(const struct feed_opts *o, struct feed **ret)

@@ -44,6 +44,9 @@ uint64_t feed_count(const struct feed *f); /* records made */
 /* Adds what the assembler counted, for `stats`. */
 void feed_write_json(const struct feed *f, struct str *out);
 
+/* The calls that no dialect knows, as JSON lines. */
+void feed_write_unknown(const struct feed *f, struct str *out);
+
 /*
  * The key out of DIR/key, made there (0600) where there is none; dir NULL: made up for this run. 0 or negative errno; -EBADMSG:
  * the file is not a key.

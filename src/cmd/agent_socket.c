@@ -127,6 +127,9 @@ static bool question_read(struct agent_socket *s, struct caller *c)
 	} else if (!strncmp(c->question, "stats\n", 6)) {
 		s->o.stats(s->o.ctx, &c->out);
 		c->stage = STAGE_LAST;
+	} else if (!strncmp(c->question, "unknown\n", 8) && s->o.unknown) {
+		s->o.unknown(s->o.ctx, &c->out);
+		c->stage = STAGE_LAST;
 	} else {
 		return false;
 	}

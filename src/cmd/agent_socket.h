@@ -1,7 +1,7 @@
 /*
  * agent_socket.h - the unix socket on which `weir clients` asks a running agent.
  *
- * A caller sends one line, "clients" or "stats", and gets JSON lines until the agent closes. Answers are
+ * A caller sends one line, "clients", "stats" or "unknown", and gets JSON lines until the agent closes. Answers are
  * made a piece at a time as the caller reads them, so a slow or hostile caller costs a buffer and a
  * slot, never the agent's time: at most SOCKET_CALLERS at once, each with SOCKET_PATIENCE_S to move on.
  */
@@ -25,6 +25,7 @@ struct agent_socket_opts {
 	uint32_t tag;
 	struct capture *capture;
 	void (*stats)(void *ctx, struct str *out); /* writes one JSON object */
+	void (*unknown)(void *ctx, struct str *out); /* writes JSON lines, far less than a str holds */
 	void *ctx;
 };
 

@@ -4,6 +4,7 @@
 #include "capture/discover.h"
 #include "capture/probe.h"
 #include "cmd/agent_opts.h"
+#include "cmd/check_unknown.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "decode/automaton.h"
@@ -11,13 +12,15 @@
 #include <sys/utsname.h>
 
 struct check_opts {
-	bool json;
-	char *config;
+	bool json, unknown;
+	char *config, *socket;
 };
 
 static const struct option_row rows[] = {
 	{ "json", OPTION_FLAG, offsetof(struct check_opts, json), 0, 0, NULL, "one JSON object", NULL },
 	{ "config", OPTION_TEXT, offsetof(struct check_opts, config), 0, 0, "FILE", "check this configuration file, too", NULL },
+	{ "unknown", OPTION_FLAG, offsetof(struct check_opts, unknown), 0, 0, NULL, "list the calls that the running agent saw and no dialect knows", NULL },
+	{ "socket", OPTION_TEXT, offsetof(struct check_opts, socket), 0, 0, "PATH", "the agent's socket, for --unknown (" AGENT_SOCKET_DEFAULT ")", NULL },
 };
 
 static void print_table(const struct probe_result *p, const struct discover_result *d)
@@ -111,12 +114,14 @@ static int check(bool json)
 int cmd_check(int argc, char **argv)
 {
 	struct check_opts o = { 0 };
-	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "check [--json] [--config FILE]", argc, argv, NULL);
+	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "check [--json] [--config FILE] [--unknown [--socket PATH]]", argc, argv, NULL);
 
 	if (r)
 		r = r < 0 ? EXIT_USAGE : 0;
 	else if (o.config && agent_opts_check_file(o.config) < 0)
 		r = EXIT_USAGE;
+	else if (o.unknown)
+		r = check_unknown(o.socket ? o.socket : AGENT_SOCKET_DEFAULT, o.json);
 	else
 		r = check(o.json);
 	options_done(rows, ARRAY_SIZE(rows), &o);

@@ -1,15 +1,12 @@
 /* cmd_clients.c - weir clients: who used what, straight from the maps of the running agent. */
 #include "base/log.h"
 #include "cmd/agent_opts.h"
+#include "cmd/ask.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 
 #include <jansson.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 
-#define ANSWER_S 15 /* an agent that takes longer is not well */
 #define ROWS_MAX (1u << 21)
 
 struct clients_opts {
@@ -31,38 +28,6 @@ struct table {
 	struct row *row;
 	size_t n, cap;
 };
-
-static FILE *ask(const char *path, const char *question)
-{
-	const struct timeval patience = { .tv_sec = ANSWER_S };
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = -1;
-	FILE *f;
-
-	if (strlen(path) >= sizeof(a.sun_path)) {
-		log_error("%s: too long for a socket's path", path);
-		return NULL;
-	}
-	memcpy(a.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		if (errno == EACCES || errno == EPERM)
-			log_error("%s: not allowed to ask the agent: run as root", path);
-		else if (errno == ENOENT || errno == ECONNREFUSED)
-			log_error("no agent is running (nobody answers at %s): start one with weir run", path);
-		else
-			log_error("%s: %s", path, strerror(errno));
-		closep(&fd);
-		return NULL;
-	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (send(fd, question, strlen(question), MSG_NOSIGNAL) != (ssize_t)strlen(question) || !(f = fdopen(fd, "r"))) {
-		log_error("%s: the agent does not listen", path);
-		close(fd);
-		return NULL;
-	}
-	return f;
-}
 
 static long long number(const json_t *o, const char *key)
 {
@@ -168,7 +133,7 @@ int cmd_clients(int argc, char **argv)
 	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "clients [--json] [--socket PATH]", argc, argv, NULL);
 
 	if (r == 0) {
-		answer = ask(o.socket ? o.socket : AGENT_SOCKET_DEFAULT, "clients\n");
+		answer = agent_ask(o.socket ? o.socket : AGENT_SOCKET_DEFAULT, "clients\n");
 		r = EXIT_FAILURE;
 	} else {
 		r = r < 0 ? EXIT_USAGE : 0;

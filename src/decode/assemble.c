@@ -148,7 +148,8 @@ static void lru_add(struct assemble *a, struct pending *p, bool trimmed)
 static void account(struct assemble *a, struct pending *p)
 {
 	const struct pieces *in = &p->side[WEIR_REQUEST], *out = &p->side[WEIR_RESPONSE];
-	size_t now = sizeof(*p) + in->cap + out->cap + (in->room + out->room) * sizeof(struct piece) + p->facts.block_len;
+	size_t now = sizeof(*p) + in->cap + out->cap + (in->room + out->room) * sizeof(struct piece) + p->facts.block_len +
+		     ((p->names[0] != NULL) + (p->names[1] != NULL)) * sizeof(struct shape_names);
 
 	a->stats.bytes += now - p->bytes;
 	p->bytes = now;
@@ -167,6 +168,8 @@ static void pending_drop(struct assemble *a, struct pending *p)
 	a->stats.bytes -= p->bytes;
 	a->stats.open--;
 	facts_done(&p->facts);
+	free(p->names[WEIR_REQUEST]);
+	free(p->names[WEIR_RESPONSE]);
 	free(p);
 }
 
@@ -385,7 +388,8 @@ int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
 		buckets *= 2;
 	a->buckets = calloc(buckets, sizeof(*a->buckets));
 	a->estimate = estimate_new();
-	if (!a->buckets || !a->estimate)
+	a->shapes = shapes_new();
+	if (!a->buckets || !a->estimate || !a->shapes)
 		return -ENOMEM;
 	a->mask = buckets - 1;
 	*ret = TAKE_PTR(a);
@@ -401,6 +405,7 @@ struct assemble *assemble_free(struct assemble *a)
 			pending_drop(a, a->lru[i].oldest);
 	free(a->buckets);
 	estimate_free(a->estimate);
+	shapes_free(a->shapes);
 	explicit_bzero(a, sizeof(*a));
 	free(a);
 	return NULL;
@@ -431,4 +436,9 @@ const struct assemble_stats *assemble_stats(const struct assemble *a)
 const struct estimate *assemble_estimate(const struct assemble *a)
 {
 	return a->estimate;
+}
+
+const struct shapes *assemble_shapes(const struct assemble *a)
+{
+	return a->shapes;
 }

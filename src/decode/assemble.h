@@ -23,6 +23,7 @@
 #define ASSEMBLE_BYTES_DEFAULT (8u << 20)     /* of slices and texts kept; a quarter of the agent's own budget */
 
 struct dialect;
+struct shapes;
 
 struct assemble_opts {
 	const struct weir_automaton *automaton; /* stays the caller's; must outlive */
@@ -75,5 +76,6 @@ void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, i
 
 const struct assemble_stats *assemble_stats(const struct assemble *a);
 const struct estimate *assemble_estimate(const struct assemble *a);
+const struct shapes *assemble_shapes(const struct assemble *a);
 
 #endif

@@ -5,6 +5,7 @@
 #include "decode/assemble.h"
 #include "decode/dialect.h"
 #include "decode/estimate.h"
+#include "decode/shapes.h"
 
 #define PIECES_MAX 24 /* holes in one message's slices, less one: head, tail and a few hot ones */
 
@@ -42,6 +43,7 @@ struct facts {
 	int64_t max_tokens, retry, prompt_chars; /* -1: not known */
 	int64_t text_bytes;                      /* of an answer in one piece; -1 */
 	int8_t stream, logprobs;                 /* -1: not said */
+	char method[8];
 	bool is_get;
 	bool request_read;
 };
@@ -60,6 +62,7 @@ struct pending {
 	const struct dialect *dialect;
 	struct pieces side[2]; /* by enum weir_dir */
 	struct facts facts;
+	struct shape_names *names[2]; /* of a call that no dialect knows, by enum weir_dir; NULL: none seen */
 	size_t bytes; /* accounted for this request */
 };
 
@@ -79,6 +82,7 @@ struct assemble {
 	char host[256];
 	int64_t wall_ns;
 	struct estimate *estimate;
+	struct shapes *shapes;
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
 	struct {

@@ -189,6 +189,38 @@ static uint64_t expected_bytes(const struct http_head *h, bool chunked)
 	return h->len + n;
 }
 
+/* The names in a body that no dialect knows. Without memory there are none: nothing depends on them. */
+static void read_names(struct pending *p, int dir, struct span body)
+{
+	while (body.n && (*body.p == ' ' || *body.p == '\t' || *body.p == '\r' || *body.p == '\n'))
+		body = (struct span){ body.p + 1, body.n - 1 };
+	if (!body.n || (*body.p != '{' && *body.p != '['))
+		return;
+	if (!p->names[dir])
+		p->names[dir] = calloc(1, sizeof(*p->names[dir]));
+	if (p->names[dir])
+		shape_names_read(p->names[dir], body);
+}
+
+/* Of a whole document, or of every line that is one. */
+static void read_answer_names(struct pending *p, struct span text, bool stream)
+{
+	if (!stream) {
+		read_names(p, WEIR_RESPONSE, text);
+		return;
+	}
+	while (text.n) {
+		const char *end = memchr(text.p, '\n', text.n);
+		struct span line = { text.p, end ? (size_t)(end - text.p) : text.n };
+
+		text.p += line.n + (end ? 1 : 0);
+		text.n -= line.n + (end ? 1 : 0);
+		if (line.n > 5 && !memcmp(line.p, "data:", 5))
+			line = (struct span){ line.p + 5, line.n - 5 };
+		read_names(p, WEIR_RESPONSE, line);
+	}
+}
+
 /* ---- requests ------------------------------------------------------------------------------------- */
 /* The key itself goes no further than this function. */
 static int read_key(const struct assemble *a, struct facts *f, const struct http_head *h)
@@ -226,6 +258,7 @@ static int read_head(const struct assemble *a, struct pending *p, const struct h
 	struct span model, retry = http_header(h, "x-stainless-retry-count");
 	int r;
 
+	snprintf(f->method, sizeof(f->method), "%.*s", (int)MIN(h->method.n, sizeof(f->method) - 1), h->method.p);
 	f->is_get = span_eq(h->method, SPAN("GET")) || span_eq(h->method, SPAN("HEAD")) || span_eq(h->method, SPAN("OPTIONS")) ||
 		    span_eq(h->method, SPAN("DELETE"));
 	p->dialect = dialect_find_in(a->opts.dialects, a->opts.dialect_count, h->method, h->path, &model);
@@ -283,6 +316,9 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 	chunked = is_chunked(&h);
 	p->expect = expected_bytes(&h, chunked);
 	r = read_head(a, p, &h);
+	if (r == 0 && h.complete && !p->dialect && !f->is_get && !http_header(&h, "content-encoding").n)
+		read_names(p, WEIR_REQUEST, (struct span){ text.p + h.len + (chunked ? chunk_line(text.p + h.len, text.n - h.len) : 0),
+							   text.n - h.len - (chunked ? chunk_line(text.p + h.len, text.n - h.len) : 0) });
 	if (r < 0 || !h.complete || !p->dialect || !p->dialect->shape || http_header(&h, "content-encoding").n)
 		return r;
 	body = (struct span){ text.p + h.len, text.n - h.len };
@@ -377,6 +413,17 @@ int read_response(struct pending *p, const struct weir_done *d, const struct unp
 			return r;
 		chunked = is_chunked(&h);
 		body_at = h.len;
+	}
+	/* What no dialect knows and had a JSON body: the first piece of the answer has the names. */
+	if (r == 0 && !p->dialect && p->names[WEIR_REQUEST] && d->status >= 200 && d->status < 300) {
+		if (u)
+			read_answer_names(p, (struct span){ u->text, u->n }, u->stream);
+		else if (body_at && !(d->flags & WEIR_DONE_ENCODED) && s->piece[0].len > body_at) {
+			char *text = s->buf + s->piece[0].at + body_at;
+			size_t n = s->piece[0].len - body_at;
+
+			read_answer_names(p, (struct span){ text, chunked ? strip_chunks(text, n) : n }, stream);
+		}
 	}
 	if (r < 0 || !p->dialect || !p->dialect->shape)
 		return r;

@@ -205,6 +205,8 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	const struct facts *f = &p->facts;
 	struct record r;
 
+	if (p->names[WEIR_REQUEST] && !p->dialect && d->status >= 200 && d->status < 300)
+		shapes_note(a->shapes, span_of(f->method), facts_text(f, T_PATH), p->names[WEIR_REQUEST], p->names[WEIR_RESPONSE], weir_has_usage(c.mask));
 	if (!a->opts.complete)
 		return;
 	record_init(&r);

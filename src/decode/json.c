@@ -256,6 +256,52 @@ int json_find(struct span text, const char *const *paths, size_t n, struct json_
 	return r < 0 ? r : scan(&f, &l, 0);
 }
 
+void json_names(struct span text, size_t deepest, void (*fn)(void *ctx, const struct span *keys, size_t n), void *ctx)
+{
+	const char *p = text.n ? text.p : "";
+	struct lexer l = { .p = p, .end = p + text.n };
+	struct span keys[8] = { 0 };
+	bool object[JSON_DEPTH_MAX + 1] = { false }; /* by bracket */
+	size_t depth = 0, level = 0;		     /* open brackets; of these, objects */
+	bool key_next = false;
+
+	deepest = MIN(deepest, ARRAY_SIZE(keys));
+	for (;;) {
+		switch (lex_next(&l)) {
+		case LEX_OPEN:
+			if (depth == JSON_DEPTH_MAX)
+				return;
+			key_next = object[++depth] = l.type == JSON_OBJECT;
+			level += object[depth];
+			break;
+		case LEX_CLOSE:
+			if (!depth)
+				return;
+			level -= object[depth--];
+			key_next = false;
+			break;
+		case LEX_COMMA:
+			key_next = object[depth];
+			break;
+		case LEX_STRING:
+			if (!key_next)
+				break;
+			key_next = false;
+			if (l.cut || level > deepest)
+				break;
+			keys[level - 1] = l.raw;
+			fn(ctx, keys, level);
+			break;
+		case LEX_COLON:
+		case LEX_NUMBER:
+		case LEX_WORD:
+			break;
+		default:
+			return;
+		}
+	}
+}
+
 /* Brackets closed beyond those opened, where everything from here on is JSON; 0 where it is not. */
 static unsigned tail_depth(struct lexer l)
 {
@@ -286,6 +332,23 @@ static unsigned tail_depth(struct lexer l)
 	}
 }
 
+/*
+ * Paths that may be alive inside a bracket that was opened before the tail, `depth` deep: its name is unknown, so that the path's
+ * own is assumed. A path that ends with a step for any name would take everything, and is none of these.
+ */
+static uint32_t mask_assumed(const struct finder *f, unsigned depth)
+{
+	uint32_t out = 0;
+
+	for (unsigned i = 0; i < f->n; i++) {
+		struct step s = path_step(f->paths[i], depth - 1);
+
+		if (s.n && !(s.n == 1 && *s.p == '*' && path_ends(&s)))
+			out |= 1u << i;
+	}
+	return out;
+}
+
 int json_find_tail(struct span tail, const char *const *paths, size_t n, struct json_value *values)
 {
 	struct finder f;
@@ -309,7 +372,7 @@ int json_find_tail(struct span tail, const char *const *paths, size_t n, struct 
 		if (!depth)
 			continue;
 		for (unsigned d = 2; d <= JSON_DEPTH_MAX; d++)
-			f.mask[d] = 0; /* brackets opened before the tail: we do not know their names */
+			f.mask[d] = d <= depth ? mask_assumed(&f, d) : 0;
 		return scan(&f, &l, depth);
 	}
 	return -EBADMSG;

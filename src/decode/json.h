@@ -29,9 +29,16 @@ int json_find(struct span text, const char *const *paths, size_t n, struct json_
 
 /*
  * The same for the last bytes of a document whose beginning is missing. Paths count from the document's top level,
- * which is known because the end is there. -EBADMSG: this is not the end of an object, values are all absent.
+ * which is known because the end is there; what was opened before the tail is taken to have the names that a path asks
+ * for at that depth (a finish reason behind a long text stands in a choice that nobody saw begin). -EBADMSG: this is not the end of an object, values are all absent.
  */
 int json_find_tail(struct span tail, const char *const *paths, size_t n, struct json_value *values);
+
+/*
+ * Calls fn() with every key down to `deepest` keys from the top, in order: keys[0] is the outermost, keys[n - 1] the key itself,
+ * escaped as it stands; arrays do not count as steps. Stops where the text stops being JSON.
+ */
+void json_names(struct span text, size_t deepest, void (*fn)(void *ctx, const struct span *keys, size_t n), void *ctx);
 
 /* Unescapes a string into buf, at most cap bytes, never half a character; \0 and lone surrogates become U+FFFD. Bytes written. */
 size_t json_text(const struct json_value *v, char *buf, size_t cap);

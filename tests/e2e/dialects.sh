@@ -79,6 +79,32 @@ if case_wanted own-names; then
 	server_end
 fi
 
+# The same server without the file: its calls are listed by the names of their fields, and nothing that a client wrote is in the list.
+if case_wanted unknown-shapes; then
+	why=
+	if ! own_server; then
+		fail unknown-shapes "no server: $(tail -1 "$WORK/server.log")"
+	elif ! weir_start --port "$PORT"; then
+		fail unknown-shapes "weir did not attach: $(tail -2 "$WEIR_LOG")"
+	else
+		for i in 1 2 3; do
+			ask '{"opts":{"stream":false,"limit":7},"meta":{"user":"secret-user"},"say":"secret-prompt","k9f83a7712":{"secret-key 1":1}}' || why="no answer"
+		done
+		settle
+		sleep 0.5
+		"$WEIR" check --unknown --json --socket "$WORK/sock" >"$WORK/unknown" 2>&1 || why="check --unknown failed: $(head -1 "$WORK/unknown")"
+		jq -es 'length == 1 and (.[0] | .method == "POST" and .path == "/gw/v3/think/deep" and .count == 3 and .metered == 0 and
+			.request == ["opts","opts.stream","opts.limit","meta","meta.user","say","*","*.*"] and .response == ["who","answer","n_in","n_out"])' \
+			"$WORK/unknown" >/dev/null || why="$why${why:+; }listed: $(head -c 500 "$WORK/unknown")"
+		grep -q secret "$WORK/unknown" && why="$why${why:+; }a value is in it"
+		"$WEIR" check --unknown --socket "$WORK/sock" | grep -q '^POST /gw/v3/think/deep: 3 calls, tokens found in 0$' || why="$why${why:+; }not for people"
+		weir_stop >"$WORK/stop" || why="$why${why:+; }$(cat "$WORK/stop")"
+		"$WEIR" check --unknown --socket "$WORK/sock" >"$WORK/out" 2>&1 && why="$why${why:+; }no agent, and no complaint"
+		if [ -n "$why" ]; then fail unknown-shapes "$why"; else ok unknown-shapes; fi
+	fi
+	server_end
+fi
+
 if case_wanted config-file; then
 	printf '[weir]\ndialects = %s\n' "$WORK/own.conf" >"$WORK/weir.conf"
 	printf 'inference POST /x\ninference POST y\n' >"$WORK/bad.conf"

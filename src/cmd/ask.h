@@ -1,0 +1,12 @@
+/* ask.h - one question to the running agent, over its unix socket. */
+#ifndef WEIR_CMD_ASK_H
+#define WEIR_CMD_ASK_H
+
+#include <stdio.h>
+
+#define ASK_PATIENCE_S 15 /* an agent that takes longer is not well */
+
+/* The answer, to be read to its end and closed; NULL: it was said what is wrong. `question` ends in a line feed. */
+FILE *agent_ask(const char *path, const char *question);
+
+#endif
