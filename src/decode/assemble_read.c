@@ -202,23 +202,31 @@ static void read_names(struct pending *p, int dir, struct span body)
 		shape_names_read(p->names[dir], body);
 }
 
+/* The next line, without what an event stream puts before its data. */
+static bool next_line(struct span *text, struct span *ret)
+{
+	const char *end;
+
+	if (!text->n)
+		return false;
+	end = memchr(text->p, '\n', text->n);
+	*ret = (struct span){ text->p, end ? (size_t)(end - text->p) : text->n };
+	text->p += ret->n + (end ? 1 : 0);
+	text->n -= ret->n + (end ? 1 : 0);
+	if (ret->n > 5 && !memcmp(ret->p, "data:", 5))
+		*ret = (struct span){ ret->p + 5, ret->n - 5 };
+	return true;
+}
+
 /* Of a whole document, or of every line that is one. */
 static void read_answer_names(struct pending *p, struct span text, bool stream)
 {
-	if (!stream) {
-		read_names(p, WEIR_RESPONSE, text);
-		return;
-	}
-	while (text.n) {
-		const char *end = memchr(text.p, '\n', text.n);
-		struct span line = { text.p, end ? (size_t)(end - text.p) : text.n };
+	struct span line = text;
 
-		text.p += line.n + (end ? 1 : 0);
-		text.n -= line.n + (end ? 1 : 0);
-		if (line.n > 5 && !memcmp(line.p, "data:", 5))
-			line = (struct span){ line.p + 5, line.n - 5 };
+	if (!stream)
+		read_names(p, WEIR_RESPONSE, text);
+	while (stream && next_line(&text, &line))
 		read_names(p, WEIR_RESPONSE, line);
-	}
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */
@@ -374,16 +382,10 @@ static int read_answer(struct facts *f, struct fields *q)
 /* Every line that begins an object; a line cut off in front is passed over. */
 static int read_lines(struct facts *f, struct fields *q, struct span text)
 {
+	struct span line;
 	int r = 0;
 
-	while (text.n && r == 0) {
-		const char *end = memchr(text.p, '\n', text.n);
-		struct span line = { text.p, end ? (size_t)(end - text.p) : text.n };
-
-		text.p += line.n + (end ? 1 : 0);
-		text.n -= line.n + (end ? 1 : 0);
-		if (line.n > 5 && !memcmp(line.p, "data:", 5))
-			line = (struct span){ line.p + 5, line.n - 5 };
+	while (r == 0 && next_line(&text, &line)) {
 		while (line.n && (*line.p == ' ' || *line.p == '\t'))
 			line = (struct span){ line.p + 1, line.n - 1 };
 		if (!line.n || *line.p != '{')
