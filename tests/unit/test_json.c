@@ -106,7 +106,8 @@ static void reads_the_end_without_the_beginning(void **unused)
 {
 	static const char text[] = "{\"user\":\"u\",\"messages\":[{\"role\":\"user\",\"content\":\"he said \\\"model\\\": \\\\ {[ true 12, \\\"x\\\":\\\"stream\\\"}\"},{\"n\":[1,{}]}],"
 				   "\"tools\":[{\"model\":\"not this\"}],\"options\":{\"num_predict\":5},\"model\":\"m\",\"stream\":true,\"max_tokens\":123}";
-	size_t n = sizeof(text) - 1, model_at = strstr(text, "\"model\":\"m\"") - text;
+	size_t n = sizeof(text) - 1, model_at = strstr(text, "\"model\":\"m\"") - text, content_at = strstr(text, "\"content\":") - text;
+	size_t inside = strchr(text, '[') - text;
 	int64_t count;
 
 	(void)unused;
@@ -120,8 +121,8 @@ static void reads_the_end_without_the_beginning(void **unused)
 			assert_text(&v[MODEL], "m");
 			assert_int_equal(v[STREAM].type, JSON_TRUE);
 			assert_true(json_count(&v[MAX_TOKENS], &count) && count == 123);
-			/* of brackets opened before, the name is not known */
-			assert_int_equal(v[CONTENT].type, from <= 12 ? JSON_STRING : JSON_ABSENT);
+			/* in brackets opened before, the names above are assumed; those that are cut are not */
+			assert_int_equal(v[CONTENT].type, from <= 12 || (from > inside && from <= content_at) ? JSON_STRING : JSON_ABSENT);
 		} else if (r == 0 && v[MODEL].type == JSON_STRING && !v[MODEL].cut) {
 			/* the value may be read as a key's only where the key is whole */
 			fail();
@@ -134,6 +135,23 @@ static void reads_the_end_without_the_beginning(void **unused)
 	assert_int_equal(find_tail("}{", 2), -EBADMSG);
 	for (int i = 0; i < COUNT; i++)
 		assert_int_equal(v[i].type, JSON_ABSENT);
+}
+
+/* vLLM and others write the finish reason behind the text, in a choice whose beginning is not in the tail. */
+static void reads_what_stands_behind_a_long_text(void **unused)
+{
+	static const char text[] = "{\"id\":\"i\",\"choices\":[{\"index\":0,\"message\":{\"content\":\"said {[ \\\"finish_reason\\\":\\\"no\\\"\",\"x\":{\"finish_reason\":\"no\"}},"
+				   "\"logprobs\":{\"finish_reason\":[]},\"finish_reason\":\"length\",\"stop\":null}],\"finish_reason\":\"no\",\"usage\":{\"y\":{\"finish_reason\":\"no\"}}}";
+	size_t n = sizeof(text) - 1, inside = strchr(text, '[') - text, last = strstr(text, "\"finish_reason\":\"length\"") - text,
+	       usage = strstr(text, "\"usage\"") - text;
+
+	(void)unused;
+	for (size_t from = inside + 1; from <= last; from++) {
+		assert_int_equal(find_tail(text + from, n - from), 0);
+		assert_text(&v[FINISH], "length");
+	}
+	for (size_t from = last + 1; from < usage; from++)
+		assert_true(find_tail(text + from, n - from) != 0 || v[FINISH].type == JSON_ABSENT);
 }
 
 static void stays_in_bounds_at_any_depth(void **unused)
@@ -232,6 +250,7 @@ int main(void)
 		cmocka_unit_test(finds_by_path),
 		cmocka_unit_test(reads_what_is_there_of_a_cut_document),
 		cmocka_unit_test(reads_the_end_without_the_beginning),
+		cmocka_unit_test(reads_what_stands_behind_a_long_text),
 		cmocka_unit_test(stays_in_bounds_at_any_depth),
 		cmocka_unit_test(says_where_it_is_not_json),
 		cmocka_unit_test(unescapes),
