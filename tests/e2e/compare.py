@@ -6,10 +6,11 @@ usage: compare.py [options] TRUTH.json CLIENTS.jsonl      counters: `weir client
 
   --fields A,B      fields compared (default: all that both have, of the contract)
   --ignore IP,IP    clients left out
-  --port N          only this server port of the counters
+  --port N          only this server port of the counters or records
   --v6-prefix N     sum the truth's IPv6 clients by this prefix first (loopback stays whole)
   --crossing        one event per aborted answer may be counted on one side only: a reset and an event can cross in the kernel (the hook
                     sees the reset while a write is still under way), and the last event may have left in part, its count but not its end
+  --aborted-more    a client that hung up may have been sent more than it read
   --cut             counters may have more requests than the truth (heads that the server never read), nothing else
 """
 import argparse
@@ -63,7 +64,8 @@ def compare_counters(args, ignore):
         for f in fields:
             want, got = t.get(f, 0), s.get(f, 0)
             crossed = args.crossing and f in ("completion_tokens", "estimated_tokens") and abs(want - got) <= t.get("aborted", 0)
-            if want != got and not crossed and not (args.cut and f == "requests" and got > want):
+            sent = args.aborted_more and t.get("aborted") and f in ("completion_tokens", "estimated_tokens") and got >= want
+            if want != got and not crossed and not sent and not (args.cut and f == "requests" and got > want):
                 print(f"{ip}: {f}: weir {got}, truth {want} ({got - want:+d})")
                 bad += 1
         if not args.cut and s.get("open"):
@@ -72,6 +74,22 @@ def compare_counters(args, ignore):
     if not truth:
         print("the truth is empty")
     return bad == 0 and bool(truth)
+
+
+def compare_ends(log, records):
+    """How and as what each exchange ended: hung up, kind, finish reason."""
+
+    def aborts(rows):
+        return collections.Counter(key(r["client_ip"], 0) for r in rows if r.get("aborted"))
+
+    def ends(rows, names):
+        return collections.Counter((key(r["client_ip"], 0), r["path"].split("?")[0], r.get("status"), *(r.get(n) for n in names)) for r in rows
+                                   if not r.get("aborted") and all(r.get(n) for n in names))
+
+    bad = [f"{n} hung up without an aborted record: {ip}" for ip, n in (aborts(log) - aborts(records)).items()]
+    bad += [f"{n} aborted records too many: {ip}" for ip, n in (aborts(records) - aborts(log)).items()]
+    bad += [f"{n} records without the end {end}" for end, n in (ends(log, ["kind"]) - ends(records, ["kind"])).items()]
+    return bad + [f"{n} records without the end {end}" for end, n in (ends(log, ["finish_reason"]) - ends(records, ["finish_reason"])).items()]
 
 
 def compare_records(args, ignore):
@@ -89,6 +107,8 @@ def compare_records(args, ignore):
 
     log = [r for r in lines(args.truth) if key(r["client_ip"], 0) not in ignore]
     records = [r for r in lines(args.seen) if key(r["client_ip"], 0) not in ignore]
+    if args.port:
+        records = [r for r in records if r.get("server", "").rsplit(":", 1)[-1] == str(args.port)]
     lost = sum(r.get("weight", 1) for r in records if r.get("lost"))
     records = [r for r in records if not r.get("lost")]
     control = sum(1 for r in records if r.get("kind") == "control")
@@ -102,6 +122,8 @@ def compare_records(args, ignore):
         bad.append(f"{n} without a record: {dict(zip(names, s))}")
     for s, n in (have - want).items():
         bad.append(f"{n} records too many: {dict(zip(names, s))}")
+    if args.ends:
+        bad += compare_ends([r for r in log if r["path"]], records)
     durations = {}
     for r in whole:
         k = key(r["client_ip"], 0)
@@ -136,10 +158,12 @@ def main():
     ap.add_argument("--port", type=int)
     ap.add_argument("--v6-prefix", type=int, default=0)
     ap.add_argument("--crossing", action="store_true")
+    ap.add_argument("--aborted-more", action="store_true")
     ap.add_argument("--cut", action="store_true")
     ap.add_argument("--records", action="store_true")
     ap.add_argument("--lost", action="store_true", help="records may be lost")
     ap.add_argument("--model-of-request", action="store_true", help="do not compare the model's name")
+    ap.add_argument("--ends", action="store_true", help="compare aborted, kind and finish_reason, too")
     ap.add_argument("--ttft-min", type=float, default=0)
     ap.add_argument("truth")
     ap.add_argument("seen")

@@ -8,7 +8,7 @@ CLIENT  src: source address (default: whatever the kernel takes), count: as many
         parallel: connections of each address, keepalive (true), pipeline: requests sent before reading (1),
         hangs_up: the server closes after streams in spite of keep-alive, mss: TCP_MAXSEG, slow: bytes/s it reads at most, start: s to wait first, loops: times through requests,
         rate: requests/s (0: back to back), duration: s after which no request is begun, requests: [REQUEST, ...]
-REQUEST api: chat completion embedding responses messages native get raw, repeat, stream, usage (include_usage),
+REQUEST api: chat completion embedding responses messages native ollama-chat ollama-generate ollama-embed get raw, repeat, stream, usage (include_usage),
         continuous, tokens (exactly so many, or until a natural end with "natural": true), prompt, prompt_bytes,
         echo, path, body (instead of the made one), raw (whole request; JSON \\u00xx are bytes), expect (statuses
         that are no error), abort_after (events; then the connection is reset), chunked (request body in chunks of so
@@ -30,7 +30,9 @@ import zlib
 FIELDS = ("requests", "status_2xx", "status_4xx", "status_5xx", "prompt_tokens", "completion_tokens", "cached_tokens",
           "estimated_tokens", "stream_errors", "aborted")
 PATHS = {"chat": "/v1/chat/completions", "completion": "/v1/completions", "embedding": "/v1/embeddings", "get": "/health",
-         "responses": "/v1/responses", "messages": "/v1/messages", "native": "/completion"}
+         "responses": "/v1/responses", "messages": "/v1/messages", "native": "/completion",
+         "ollama-chat": "/api/chat", "ollama-generate": "/api/generate", "ollama-embed": "/api/embed"}
+KINDS = {"embedding": "embedding", "ollama-embed": "embedding", "get": None, "raw": None}
 WORDS = ("river", "weir", "measure", "the", "of", "water", "spring", "keeper", "bell", "gate", "Fluss", "höhe", "川", "🌧", "42", "said:", '"yes"')
 PROMPTS = ("Why does the river rise in spring?", "What did the miller say?", "Wie hoch ist das Wasser heute?", "川の水は?", 'Say "usage" and stop.')
 
@@ -159,7 +161,7 @@ class Told:
         self.prompt = self.completion = self.cached = None
         self.deltas = self.events = 0
         self.error = False
-        self.model = self.content_at = None
+        self.model = self.content_at = self.finish = None
 
     def object(self, o, streamed):
         if not isinstance(o, dict):
@@ -167,6 +169,9 @@ class Told:
         self.error = self.error or bool(o.get("error")) or o.get("type") == "error"
         inner = o.get("response") if isinstance(o.get("response"), dict) else o.get("message") if isinstance(o.get("message"), dict) else {}
         self.model = o.get("model") or inner.get("model") or self.model
+        for choice in o.get("choices") or []:
+            self.finish = choice.get("finish_reason") or self.finish
+        self.finish = o.get("done_reason") or self.finish
         usage = o.get("usage") or inner.get("usage")
         timings = o.get("timings") or {}
         if "predicted_n" in timings and not usage and self.completion is None:
@@ -175,6 +180,10 @@ class Told:
         if "tokens_evaluated" in o:
             usage = {"prompt_tokens": o["tokens_evaluated"], "completion_tokens": o["tokens_predicted"],
                      "prompt_tokens_details": {"cached_tokens": timings.get("cache_n", self.cached or 0)}}
+        if isinstance(o.get("eval_count"), int):
+            usage = {"prompt_tokens": o.get("prompt_eval_count", 0), "completion_tokens": o["eval_count"]}
+        elif isinstance(o.get("prompt_eval_count"), int):
+            usage = {"prompt_tokens": o["prompt_eval_count"]}
         if isinstance(usage, dict):
             self.usage(usage)
         if streamed:
@@ -199,7 +208,10 @@ class Told:
         text = delta.get("content", choice.get("text", o.get("content") if "tokens_predicted" in o or "stop" in o else None))
         if o.get("type") in ("response.output_text.delta", "content_block_delta"):
             text = o["delta"] if isinstance(o["delta"], str) else o["delta"].get("text")
-        if text is not None and "role" not in delta:
+        if not o.get("choices") and "done" in o:
+            text = o.get("response") or (o.get("message") or {}).get("content") or None
+        # an empty text is a part of a character, but beside a role only the stream's beginning
+        if text or (text is not None and "role" not in delta):
             self.deltas += 1
         if text and self.content_at is None:
             self.content_at = time.monotonic()
@@ -261,9 +273,9 @@ class Client(threading.Thread):
             return "GET", "", req["raw"].encode("latin-1")
         api, run = req.get("api", "chat"), self.run_state
         path = req.get("path", PATHS[api])
-        fields = {"host": "weir.test", "user-agent": "weir-driver", "accept": "*/*", **req.get("headers", {})}
+        fields = {"host": "localhost", "user-agent": "weir-driver", "accept": "*/*", **req.get("headers", {})}
         if run.plan.get("key"):
-            fields["authorization"] = "Bearer " + run.plan["key"]
+            fields.setdefault("authorization", "Bearer " + run.plan["key"])
         if req.get("gzip"):
             fields["accept-encoding"] = "gzip"
         if not self.plan.get("keepalive", True):
@@ -287,9 +299,12 @@ class Client(threading.Thread):
     def document(self, api, req):
         prompt = req.get("prompt") or (words(self.rng, req["prompt_bytes"]) if "prompt_bytes" in req else self.rng.choice(PROMPTS))
         doc = {"model": req.get("model", self.run_state.plan.get("model", "weir-tiny"))}
-        if api == "embedding":
-            return {**doc, "input": prompt}
+        if api in ("embedding", "ollama-embed"):
+            return {**doc, "input": prompt, **req.get("extra", {})}
         n = req.get("tokens", 16)
+        if api.startswith("ollama"):
+            asked = {"prompt": prompt} if api == "ollama-generate" else {"messages": [{"role": "user", "content": prompt}]}
+            return {**doc, **asked, "stream": bool(req.get("stream")), "options": {"num_predict": n, "seed": 1}, **req.get("extra", {})}
         doc.update({"responses": {"input": prompt, "max_output_tokens": n}, "completion": {"prompt": prompt, "max_tokens": n},
                     "native": {"prompt": prompt, "n_predict": n, "cache_prompt": True}}.get(
                         api, {"messages": [{"role": "user", "content": prompt}], "max_tokens": n}))
@@ -395,7 +410,8 @@ class Run:
             if self.log:
                 self.log.write(json.dumps({**record, "client_ip": src, "status": status, "aborted": aborted, "error": told.error,
                                            "prompt_tokens": told.prompt, "completion_tokens": told.completion, "cached_tokens": told.cached,
-                                           "deltas": told.deltas, "reported": used}) + "\n")
+                                           "deltas": told.deltas, "reported": used, "finish_reason": told.finish,
+                                           "kind": None if "path" in req else KINDS.get(req.get("api", "chat"), "inference")}) + "\n")
             good = req.get("expect", [200])
             if status not in (good if isinstance(good, list) else [good]):
                 self.errors.append(f"{src}: {record['path']}: status {status}, expected {good}")

@@ -193,3 +193,17 @@ case_compare() {
 	fi
 	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
 }
+
+# case_run NAME PORT [OPTIONS OF case_compare...] <PLAN: weir watches that port of a server that runs, clients do what the plan says.
+case_run() {
+	local name=$1 port=$2
+	shift 2
+	if ! weir_start --port "$port"; then
+		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
+	elif ! drive "127.0.0.1:$port"; then
+		fail "$name" "$(drive_errors)"
+		weir_stop >/dev/null
+	else
+		case_compare "$name" "$@"
+	fi
+}

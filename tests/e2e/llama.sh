@@ -45,14 +45,7 @@ on() {
 	case_wanted "$name" || return 0
 	# shellcheck disable=SC2086
 	$starter $options || { fail "$name" "the server did not start: $(tail -1 "$WORK/llama.log")"; return; }
-	if ! weir_start --port "$PORT"; then
-		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
-	elif ! drive "127.0.0.1:$PORT" <<<"$plan"; then
-		fail "$name" "$(drive_errors)"
-		weir_stop >/dev/null
-	else
-		case_compare "$name" "$@"
-	fi
+	case_run "$name" "$PORT" "$@" <<<"$plan"
 	server_end
 }
 

@@ -31,14 +31,7 @@ on() {
 	case_wanted "$name" || return 0
 	# shellcheck disable=SC2086
 	uvicorn_start $options || { fail "$name" "uvicorn did not start: $(tail -1 "$WORK/uvicorn.log")"; return; }
-	if ! weir_start --port "$PORT"; then
-		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
-	elif ! drive "127.0.0.1:$PORT" <<<"$plan"; then
-		fail "$name" "$(drive_errors)"
-		weir_stop >/dev/null
-	else
-		case_compare "$name" "$@"
-	fi
+	case_run "$name" "$PORT" "$@" <<<"$plan"
 	server_end
 }
 
