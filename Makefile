@@ -194,7 +194,8 @@ bench: deps ## the design's budget table, measured here (as root; ten minutes; B
 	@$(MAKE) --no-print-directory all $(BUILD)/bpftest/bench_meter
 	@tools/bench.sh $(BENCH)
 
-test-servers: all ## end to end against every real server; builds those that are missing (opt-in; takes long)
-	@WEIR_LLAMA_INSTALL=1 tests/run tests/e2e/llama.sh tests/e2e/uvicorn.sh tests/e2e/nginx.sh
+test-servers: all ## end to end against every real server; installs those that are missing into the cache (opt-in; takes long)
+	@WEIR_LLAMA_INSTALL=1 WEIR_TEST_SERVERS=install WEIR_TEST_LIMIT_S=$(or $(WEIR_TEST_LIMIT_S),4000) \
+		tests/run $(addprefix tests/e2e/,llama.sh uvicorn.sh nginx.sh litellm.sh vllm.sh ollama.sh)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

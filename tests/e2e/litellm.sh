@@ -119,6 +119,9 @@ PLAN
 on long-answers -- --ends <<'PLAN'
 {"model": "behind", "key": "sk-weir-one", "clients": [{"src": "127.0.0.11", "count": 6, "requests": [{"tokens": 900, "repeat": 2}, {"api": "completion", "tokens": 900}]}]}
 PLAN
+PORT=$PROXY
+estimates litellm-mock "--key sk-weir-one --model mock --seeded --clients 4 --pairs 4" "--seeded --median 50"
+estimates litellm-before-a-server "--key sk-weir-one --model behind --clients 4 --pairs 4" "--median 50"
 both both-watched <<'PLAN'
 {"model": "behind", "key": "sk-weir-two", "clients": [{"src": "127.0.0.11", "count": 20, "requests": [
   {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"tokens": 300}, {"stream": true, "usage": true, "tokens": 5}]}]}

@@ -75,6 +75,6 @@ on errors -- --ends <<'PLAN'
   {"model": "nowhere", "stream": true, "expect": 404}, {"api": "get", "path": "/nowhere", "expect": 404}, {"api": "get", "path": "/api/tags"},
   {"api": "get", "path": "/api/version"}, {"api": "get", "path": "/"}, {"api": "ollama-chat", "tokens": 4, "natural": true}]}]}
 PLAN
-estimates ollama-one-at-a-time "--fixed --pairs 12 --hangs-up"
-estimates ollama-eight-clients "--fixed --clients 8 --pairs 2 --seed 3"
+estimates ollama-one-at-a-time "--seeded --pairs 20" "--seeded --median 50"
+estimates ollama-eight-clients "--seeded --clients 8 --pairs 4 --seed 3" "--seeded --median 50"
 suite_end

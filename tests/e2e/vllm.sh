@@ -109,9 +109,9 @@ on errors skip -- --ends <<PLAN
   {"tokens": 100000, "expect": 400}, {"tokens": -1, "expect": 400}, {"api": "get"}, {"api": "get", "path": "/v1/models"}, {"api": "get", "path": "/version"},
   {"api": "completion", "path": "/tokenize", "tokens": 3, "loose": true}, {"tokens": 4}]}]}
 PLAN
-estimates vllm-one-at-a-time "--key $KEY --pairs 20" --at-most
-estimates vllm-completions "--key $KEY --pairs 10 --api completion --seed 2" --at-most
-estimates vllm-twenty-clients "--key $KEY --clients 20 --pairs 2 --seed 3" --at-most
+estimates vllm-one-at-a-time "--key $KEY --pairs 20" "--median 50"
+estimates vllm-completions "--key $KEY --pairs 10 --api completion --seed 2" "--median 50"
+estimates vllm-twenty-clients "--key $KEY --clients 20 --pairs 2 --seed 3" "--median 50"
 server_end
 
 if case_wanted embeddings; then

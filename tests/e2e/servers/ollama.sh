@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds Ollama with its CPU runner under DIR. usage: ollama.sh DIR
 # 20 minutes of two cores, 300 MB; needs go, gcc and g++. Done already: does nothing. DIR/bin/ollama is the result.
+# Where Go's checksum database cannot be reached, GOSUMDB=off does without it.
 # WEIR_LLAMA_SOURCE names an unpacked llama.cpp; without it, the one in PyPI's llama-cpp-python is fetched.
 set -eu
 dir=$1
