@@ -16,7 +16,8 @@ struct unpack {
 	size_t got;
 	uint64_t total;
 	bool over, raw;
-	uint8_t first; /* byte of the body */
+	uint8_t first;     /* byte of the body */
+	uint64_t frame_n; /* zstd: bytes read of this frame */
 	z_stream z;
 	bool z_opened;
 	BrotliDecoderState *br;
@@ -71,11 +72,18 @@ static int step_zstd(struct unpack *u, enum state *ret)
 {
 	ZSTD_inBuffer in = { u->in, u->left, 0 };
 	ZSTD_outBuffer out = { u->out, sizeof(u->out), 0 };
-	size_t r = ZSTD_decompressStream(u->zstd, &out, &in);
+	static const uint8_t magic[] = { 0x28, 0xb5, 0x2f, 0xfd };
+	size_t r;
 
+	/* Debian's library also reads the formats of zstd 0.5 to 0.7, with their decoders of old: no server speaks these. */
+	for (uint64_t i = u->frame_n; i < sizeof(magic) && i - u->frame_n < u->left; i++)
+		if (u->in[i - u->frame_n] != magic[i])
+			return -EBADMSG;
+	r = ZSTD_decompressStream(u->zstd, &out, &in);
 	u->got = out.pos;
 	if (ZSTD_isError(r))
 		return -EBADMSG;
+	u->frame_n = r ? u->frame_n + in.pos : 0;
 	u->in += in.pos;
 	u->left -= in.pos;
 	if (r == 0)

@@ -148,6 +148,26 @@ static void refuses_what_is_not_its_own(void **unused)
 	}
 }
 
+/* The formats before zstd 0.8 have other magic numbers and decoders of their own, which are not to see a byte. */
+static void refuses_old_zstd(void **unused)
+{
+	(void)unused;
+	for (size_t cut = 1; cut < 4; cut++) {
+		for (uint8_t first = 0x22; first < 0x28; first++) {
+			const uint8_t old[] = { first, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0 }, broken[] = { 0x28, 0xb5, 0x2f, 0xfe };
+			struct unpack *u = opened("zstd");
+			struct sink s = { 0 };
+
+			assert_int_equal(unpack_feed(u, old, cut, take, &s), -EBADMSG);
+			unpack_free(u);
+			u = opened("zstd");
+			assert_int_equal(unpack_feed(u, broken, cut, take, &s), 0);
+			assert_int_equal(unpack_feed(u, broken + cut, 4 - cut, take, &s), -EBADMSG);
+			unpack_free(u);
+		}
+	}
+}
+
 /* zstd lets a few bytes ask for a window of gigabytes: not here. */
 static void bounds_the_window(void **unused)
 {
@@ -199,6 +219,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_the_same_at_every_split), cmocka_unit_test(tells_cut_from_whole), cmocka_unit_test(refuses_what_is_not_its_own),
+		cmocka_unit_test(refuses_old_zstd),
 		cmocka_unit_test(bounds_the_window),		 cmocka_unit_test(bounds_the_output),
 	};
 	uint32_t x = 1;
