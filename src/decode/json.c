@@ -150,6 +150,29 @@ static uint32_t mask_through(const struct finder *f, unsigned depth, struct span
 	return out;
 }
 
+/* Bytes of a string without its escapes, so that a client that writes \u5ddd asks for no more than one that writes the character. */
+static uint64_t text_bytes(struct span raw)
+{
+	const char *p = raw.p, *end = raw.p + raw.n, *at;
+	uint64_t n = raw.n;
+
+	while (p < end && (at = memchr(p, '\\', (size_t)(end - p)))) {
+		unsigned long c;
+		char digits[5] = "";
+
+		n--; /* the backslash */
+		p = at + 2;
+		if (end - at < 6 || at[1] != 'u')
+			continue;
+		memcpy(digits, at + 2, 4);
+		c = strtoul(digits, NULL, 16);
+		/* five bytes become one to three; each half of a surrogate pair two */
+		n -= c < 0x80 ? 4 : c < 0x800 || (c >= 0xd800 && c < 0xe000) ? 3 : 2;
+		p = at + 6;
+	}
+	return n;
+}
+
 static void value_found(const struct finder *f, unsigned depth, uint32_t through, const struct lexer *l)
 {
 	for (; through; through &= through - 1) {
@@ -163,7 +186,7 @@ static void value_found(const struct finder *f, unsigned depth, uint32_t through
 		v->cut = l->cut;
 		v->raw = l->type == JSON_STRING || l->type == JSON_NUMBER ? l->raw : (struct span){ 0 };
 		if (l->type == JSON_STRING)
-			v->text_sum += l->raw.n;
+			v->text_sum += text_bytes(l->raw);
 		v->count += l->type != JSON_NULL;
 	}
 }

@@ -19,7 +19,7 @@ struct json_value {
 	enum json_type type;
 	bool cut;           /* a string or number that the text's end cuts off */
 	struct span raw;    /* number: its digits; string: between the quotes, escaped; otherwise empty */
-	uint64_t text_sum;  /* bytes of all strings found at this path */
+	uint64_t text_sum;  /* bytes of all strings found at this path, unescaped */
 	uint32_t count;     /* values found at this path, null not counted */
 };
 

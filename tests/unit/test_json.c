@@ -154,6 +154,27 @@ static void reads_what_stands_behind_a_long_text(void **unused)
 		assert_true(find_tail(text + from, n - from) != 0 || v[FINISH].type == JSON_ABSENT);
 }
 
+static void sums_texts_without_their_escapes(void **unused)
+{
+	static const char *const same[] = { "\"\xe5\xb7\x9d \xf0\x9f\x8c\xa7 \xc3\xbc A\"", "\"\\u5ddd \\ud83c\\udf27 \\u00fc \\u0041\"" };
+	char doc[128];
+
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+		int n = snprintf(doc, sizeof(doc), "{\"messages\":[{\"content\":%s},{\"content\":\"\\\"\\n\\\\\"}]}", same[i]);
+
+		assert_int_equal(find(doc, (size_t)n), 0);
+		assert_int_equal(v[CONTENT].text_sum, 3 + 1 + 4 + 1 + 2 + 1 + 1 + 3);
+	}
+	/* cut within an escape, and four digits that are none */
+	for (size_t cut = 1; cut <= 8; cut++) {
+		find("{\"model\":\"ab\\u5ddd", 10 + cut);
+		assert_true(v[MODEL].text_sum <= cut);
+	}
+	assert_int_equal(find("{\"model\":\"\\uzzzz\"}", 18), 0);
+	assert_true(v[MODEL].text_sum <= 6);
+}
+
 static void stays_in_bounds_at_any_depth(void **unused)
 {
 	static char deep[30000];
@@ -251,6 +272,7 @@ int main(void)
 		cmocka_unit_test(reads_what_is_there_of_a_cut_document),
 		cmocka_unit_test(reads_the_end_without_the_beginning),
 		cmocka_unit_test(reads_what_stands_behind_a_long_text),
+		cmocka_unit_test(sums_texts_without_their_escapes),
 		cmocka_unit_test(stays_in_bounds_at_any_depth),
 		cmocka_unit_test(says_where_it_is_not_json),
 		cmocka_unit_test(unescapes),
