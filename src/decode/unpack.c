@@ -63,14 +63,16 @@ static int step_br(struct unpack *u, enum state *ret)
 	BrotliDecoderResult r = BrotliDecoderDecompressStream(u->br, &u->left, &u->in, &room, &out, NULL);
 
 	u->got = sizeof(u->out) - room;
-	*ret = r == BROTLI_DECODER_RESULT_SUCCESS ? OVER : r == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT ? FULL : MORE;
+	/* It may ask for input and hold output at once: when the buffer became full with the last byte. */
+	*ret = r == BROTLI_DECODER_RESULT_SUCCESS ? OVER : !room || r == BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT ? FULL : MORE;
 	return r == BROTLI_DECODER_RESULT_ERROR ? -EBADMSG : 0;
 }
 
 /* Several frames in a row are one body: only its last end is one, so here an end is no more than a place where it may be. */
 static int step_zstd(struct unpack *u, enum state *ret)
 {
-	ZSTD_inBuffer in = { u->in, u->left, 0 };
+	/* The first byte of a frame goes in alone: given a whole frame at once the library takes a path of its own, with other errors. */
+	ZSTD_inBuffer in = { u->in, u->frame_n ? u->left : MIN(u->left, (size_t)1), 0 };
 	ZSTD_outBuffer out = { u->out, sizeof(u->out), 0 };
 	static const uint8_t magic[] = { 0x28, 0xb5, 0x2f, 0xfd };
 	size_t r;
