@@ -367,17 +367,23 @@ static void value_bad(struct record_parse *p, unsigned int id, const char *why)
 	}
 }
 
+/* A number that is not below 0; as parse_number() otherwise. */
+static const char *parse_amount(struct span v, double *ret, int64_t *ret_int, bool *ret_whole)
+{
+	const char *why = parse_number(v, ret, ret_int, ret_whole);
+
+	return why ? why : *ret < 0 ? "is negative" : NULL;
+}
+
 static const char *set_count(struct record *r, unsigned int id, struct span v)
 {
 	int64_t n;
 	double d;
 	bool whole;
-	const char *why = parse_number(v, &d, &n, &whole);
+	const char *why = parse_amount(v, &d, &n, &whole);
 
 	if (why)
 		return why;
-	if (d < 0)
-		return "is negative";
 	if (!whole)
 		return d > (double)COUNT_MAX ? "is beyond any count" : "is not a whole number";
 	if (id == COL_WEIGHT) {
@@ -421,12 +427,10 @@ static const char *set_real(struct record *r, unsigned int id, struct span v)
 	int64_t n;
 	double d;
 	bool whole;
-	const char *why = parse_number(v, &d, &n, &whole);
+	const char *why = parse_amount(v, &d, &n, &whole);
 
 	if (why)
 		return why;
-	if (d < 0)
-		return "is negative";
 	if (id == F_INJECTION_SCORE && d > 1)
 		return "is above 1";
 	r->real[id - F_INT_END] = d;
