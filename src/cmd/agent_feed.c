@@ -77,6 +77,7 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 	if (arrived)
 		told_remove(f->told, record_text(r, F_SERVER), record_text(r, F_CLIENT_IP));
 	records_add(f->o.records, &copy);
+	state_record(f->o.state, &copy);
 	complain(f, arrived ? detect_complete(f->o.detect, &copy, told) : detect_record(f->o.detect, &copy));
 	agent_ports_record(f->o.ports, &copy);
 }
@@ -119,6 +120,7 @@ static void loss_tell(struct feed *f, struct record *r, uint64_t *told)
 	struct record end = *r;
 
 	records_add(f->o.records, r);
+	state_record(f->o.state, r);
 	*told -= known;
 	end.weight = (int64_t)known;
 	r->weight -= end.weight;
