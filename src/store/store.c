@@ -518,6 +518,14 @@ struct store *store_close(struct store *s, bool clean)
 	return NULL;
 }
 
+bool store_in_use(const struct store *s)
+{
+	if (flock(s->dir_fd, LOCK_SH | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK;
+	flock(s->dir_fd, LOCK_UN);
+	return false;
+}
+
 /* ---- transactions ------------------------------------------------------------------------------------- */
 int store_begin(struct store *s)
 {

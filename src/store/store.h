@@ -38,6 +38,9 @@ static inline void store_closep(struct store **s)
 	store_close(*s, false);
 }
 
+/* Does an agent (or a replay) write there now? STORE_READ and STORE_LABEL only. */
+bool store_in_use(const struct store *s);
+
 /* Errors of all below: -EBUSY (try again), -ENOSPC, -EBADMSG (damaged; give up), -EROFS, -EIO, -ENOMEM. After one the
  * transaction is to be rolled back. */
 const char *store_error(const struct store *s); /* of the last failure, for people */
@@ -84,7 +87,7 @@ struct store_incident {
 	double start, detected, end, score, confidence;
 	double opened, updated, closed, seen; /* closed < 0: open; seen: last tick at which it was known to be open */
 	uint64_t opens;
-	char *event; /* the last event as JSON, without the newline; freed by store_incident_done() */
+	char *event; /* the last event as one JSON object, no newline in it; freed by store_incident_done() */
 	/* what people said of it, last */
 	bool labelled, true_positive;
 	double label_at;

@@ -27,8 +27,8 @@ const char *const store_migrations[STORE_SCHEMA] = {
 #define TEXT_OF(x) #x
 #define NUMBER(x) TEXT_OF(x)
 #define INCIDENT_COLUMNS                                                                                                       \
-	"i.id, i.class, i.severity, i.scope_kind, i.scope_value, i.start, i.detected, i.end, i.score, i.confidence, i.summary, i.event, i.opened,"  \
-	" i.updated, i.closed, i.seen, i.opens, l.verdict, l.at, l.note, l.by, l.suppressed"
+	"i.id, i.class, i.severity, i.scope_kind, i.scope_value, i.start, i.detected, i.end, i.score, i.confidence, i.summary,"           \
+	" iif(json_valid(i.event), json(i.event), json_object('id', i.id)), i.opened, i.updated, i.closed, i.seen, i.opens, l.verdict, l.at, l.note, l.by, l.suppressed"
 #define INCIDENT_LABEL " LEFT JOIN labels l ON l.n = (SELECT max(n) FROM labels WHERE incident = i.id)"
 
 const char *const store_queries[QUERY_COUNT] = {
