@@ -145,6 +145,18 @@ static inline void who_same_agent(struct lab *lab, const struct source *s, int a
 		lab->who[s->who + i].agent = a[rnd_int(&lab->r, agents)];
 }
 
+/* Where nobody is asked for a key, attackers show none, and have no name; elsewhere one of theirs. */
+static inline void attacker_keys(struct lab *lab, struct source *s, bool one)
+{
+	if (one)
+		who_same_key(lab, s, lab->who[s->who].key, lab->who[s->who].user);
+	if (!lab->open || lab->gateway || rnd_chance(&lab->r, 0.3))
+		return;
+	s->keyless = true;
+	for (int i = 0; i < s->who_n; i++)
+		lab->who[s->who + i].user = 0;
+}
+
 /* ---- flood ------------------------------------------------------------------------------------------------------ */
 enum { FLOOD_ONE, FLOOD_FEW, FLOOD_RUNAWAY, FLOOD_PULSED, FLOOD_RAMP, FLOOD_KEYS, FLOOD_EMPTY, FLOOD_NET };
 
@@ -190,8 +202,7 @@ static inline double place_flood(struct lab *lab, int variant, double t, double 
 	else
 		who_fill(lab, s, variant == FLOOD_KEYS ? 40 : n, variant == FLOOD_KEYS ? 0 : 1, variant == FLOOD_FEW ? n : 1, n, 0.3, false);
 	s->exclusive = !lab->gateway;
-	if (rnd_chance(r, 0.3))
-		s->keyless = !(lab->gateway && !(lab->has & HAS_USER));
+	attacker_keys(lab, s, variant != FLOOD_KEYS);
 	who_same_agent(lab, s, 1);
 	s->cv = rnd_range(r, 0.05, 1.2);
 	s->repeat = rnd_chance(r, 0.5) ? rnd_range(r, 0.8, 1) : rnd_range(r, 0, 0.5);
@@ -209,7 +220,7 @@ static inline double place_flood(struct lab *lab, int variant, double t, double 
 	}
 	l = label_new(lab, "flood", (const char *[]){ "one address", "few addresses", "", "pulsed", "ramp", "one address, many keys", "one-token requests", "one network" }[variant], t, t + length, x);
 	label_about(lab, l, s, s->who, s->who_n);
-	if (variant == FLOOD_NET && !lab->gateway && (s->keyless || !(lab->has & (HAS_KEY | HAS_USER)))) {
+	if (variant == FLOOD_NET && l->scope_kind && !strcmp(l->scope_kind, "client_ip")) {
 		char v[64];
 
 		net_name(lab->who[s->who].addr[0], v, sizeof(v));
@@ -259,8 +270,7 @@ static inline double place_ddos(struct lab *lab, int variant, double t, double l
 	s->exclusive = !lab->gateway;
 	s->cv = rnd_range(r, 0.6, 1.1);
 	s->stick = 0;
-	if (rnd_chance(r, 0.25))
-		s->keyless = !lab->gateway;
+	attacker_keys(lab, s, false);
 	s->topics = 1 + rnd_int(r, 6);
 	s->flips = rnd_range(r, 1, 6);
 	s->repeat = rnd_range(r, 0, 0.8);
@@ -475,6 +485,11 @@ static inline struct source *suspect_new(struct lab *lab, double t, double lengt
 		s->recent_n = 0;
 		s->auth = s->abort = 0;
 		*ret_n = n;
+	} else if (lab->reuse_n) { /* the same as before, now at something else */
+		s = stranger_new(lab, shape_flat(t, t + length), rate);
+		s->who = lab->reuse;
+		s->who_n = *ret_n = lab->reuse_n;
+		s->exclusive = !lab->gateway;
 	} else {
 		s = stranger_new(lab, shape_flat(t, t + length), rate);
 		who_fill(lab, s, addresses, 1, lab->gateway ? 0 : addresses, lab->gateway ? 0 : addresses, 0, false);

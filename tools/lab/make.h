@@ -175,7 +175,7 @@ static inline void strain(struct lab *lab, double t)
 	for (int i = 0; i < lab->model_n; i++) {
 		struct model *m = &lab->model[i];
 
-		if (m->peak > 0.8) {
+		if (m->asked > 3 && m->full > 0.85 * m->asked) {
 			if (m->strained_since < 0)
 				m->strained_since = t - 60;
 			m->calm = 0;
@@ -189,7 +189,8 @@ static inline void strain(struct lab *lab, double t)
 			}
 			m->strained_since = -1;
 		}
-		m->peak = 0;
+		m->full = 0;
+		m->asked = 0;
 	}
 }
 

@@ -31,7 +31,7 @@ static inline int trace_pick(struct lab *lab, int n)
 /* Office hours, evenings or machines, by the site's own clock; `t` from the start of the stream. */
 static inline double clock_rate(const struct lab *lab, double t, int habit)
 {
-	double hour = fmod((lab->epoch + t) / 3600 + lab->zone + 48, 24), day = fmod(floor((lab->epoch + t) / 3600 + lab->zone) / 24 + 4, 7);
+	double clock = (lab->epoch + t) / 3600 + lab->zone + (t >= lab->dst_at ? 1 : 0), hour = fmod(clock + 48, 24), day = fmod(clock / 24 + 4, 7);
 	bool weekend = day < 1 || day >= 6; /* 1970-01-01 was a Thursday: 0 is Sunday */
 
 	switch (habit) {
@@ -173,6 +173,7 @@ static inline void customer_add(struct lab *lab, double mean, int rank)
 	double how = rnd_unit(r);
 
 	habits_draw(lab, s);
+	s->keyless = lab->open && rnd_chance(r, 0.4);
 	keys = how < 0.45 ? 1 : how < 0.75 ? 0 : 1 + rnd_int(r, size < 20 ? size : 20);
 	nets = 1 + (rnd_chance(r, 0.3) ? rnd_int(r, 5) : 0);
 	addrs = nets + rnd_int(r, size * 2);
@@ -191,6 +192,7 @@ static inline void crowd_add(struct lab *lab, double mean, int people)
 	struct rnd *r = &lab->r;
 
 	habits_draw(lab, s);
+	s->keyless = lab->open && rnd_chance(r, 0.7);
 	s->path = lab->model[s->model].embed ? PATH_EMBED : PATH_CHAT;
 	s->topics = 0;
 	s->repeat = rnd_range(r, 0, 0.05);
@@ -234,21 +236,27 @@ static inline double law_mean(const int *q)
 	return sum;
 }
 
-/* Room for the site's own load, sometimes not much. */
+/* Room for the site's own load and its bursts; one site in five has not much. */
 static inline void models_size(struct lab *lab)
 {
+	double room = rnd_chance(&lab->r, 0.2) ? rnd_range(&lab->r, 1.3, 2) : rnd_log(&lab->r, 2.5, 8);
+
 	for (int i = 0; i < lab->model_n; i++) {
 		struct model *m = &lab->model[i];
-		double need = 0;
+		double need = 0, burst = 0;
 
 		for (int k = 0; k < lab->src_n; k++) {
 			const struct source *s = &lab->src[k];
 
-			if (s->model == i && s->level > 0)
-				need += s->level * (m->ttft0 + s->prompt_scale * law_mean(lab_laws[s->law].prompt) / m->prefill +
-						    s->answer_scale * (1 + s->reasoning) * law_mean(lab_laws[s->law].answer) * m->tpot0);
+			if (s->model == i && s->level > 0) {
+				double busy = s->level * (m->ttft0 + s->prompt_scale * law_mean(lab_laws[s->law].prompt) / m->prefill +
+							  s->answer_scale * (1 + s->reasoning) * law_mean(lab_laws[s->law].answer) * m->tpot0 * 1.3);
+
+				need += busy;
+				burst += busy * s->cv * s->cv;
+			}
 		}
-		m->slots = 6 + need * rnd_log(&lab->r, 2.5, 12);
+		m->slots = 8 + need * room + 3 * sqrt(burst + need * 2);
 	}
 }
 

@@ -114,6 +114,51 @@ static inline bool near_label(const struct lab *lab, const char *cls, double t, 
 	return false;
 }
 
+/* Now and then the hour is chosen: the deepest night or the highest noon within reach. */
+static inline double hour_pick(struct lab *lab, double t, double reach)
+{
+	double best = t, value = lab_mean(lab, t, t + 600), sign = rnd_chance(&lab->r, 0.5) ? 1 : -1;
+
+	if (reach < 3 * 3600 || rnd_chance(&lab->r, 0.75))
+		return t;
+	for (int i = 1; i <= 24; i++) {
+		double at = t + (reach < 86400 ? reach : 86400) * i / 24, v = lab_mean(lab, at, at + 600);
+
+		if (v * sign > value * sign) {
+			value = v;
+			best = at;
+		}
+	}
+	return best;
+}
+
+/* Whoever did the last thing does something else now. */
+static inline double plan_turn(struct lab *lab, const char *was, int src, double t, double gap)
+{
+	const struct attack *next;
+	double length, end;
+	int labels = lab->label_n;
+
+	if (!strcmp(was, "flood"))
+		next = &lab_attacks[attack_find("ddos")];
+	else
+		next = &lab_attacks[attack_find(!strcmp(was, "scraping") ? "prompt_probing" : "scraping")];
+	if (!possible(lab, next->needs) || src >= lab->src_n)
+		return t;
+	length = length_draw(lab, next, gap);
+	if (t + length > lab->len - 60)
+		return t;
+	lab->reuse = lab->src[src].who;
+	lab->reuse_n = strcmp(was, "flood") ? lab->src[src].who_n : 0;
+	end = next->place(lab, 0, t, length, intensity_draw(lab, next));
+	lab->reuse_n = 0;
+	if (end < 0) {
+		lab->label_n = labels;
+		return t;
+	}
+	return end;
+}
+
 static inline void plan_attacks(struct lab *lab, const struct lab_opts *o, double first, int n)
 {
 	struct deck deck = { .n = 0 };
@@ -124,10 +169,12 @@ static inline void plan_attacks(struct lab *lab, const struct lab_opts *o, doubl
 		const struct attack *a = &lab_attacks[c];
 		bool drift = !strcmp(a->name, "token_growth");
 		double length = length_draw(lab, a, drift ? lab->len - t - 600 : gap * 0.9), end;
-		int variant = variant_pick(lab, a), labels = lab->label_n;
+		int variant = variant_pick(lab, a), labels = lab->label_n, src = lab->src_n;
 
 		if (!possible(lab, a->needs) || (drift && (near_label(lab, a->name, t, 7200) || t + 7200 > lab->len)))
 			continue;
+		if (i && !drift)
+			t = hour_pick(lab, t, gap);
 		if (t + length > lab->len - 30)
 			length = lab->len - 30 - t;
 		if (length < 30)
@@ -137,6 +184,8 @@ static inline void plan_attacks(struct lab *lab, const struct lab_opts *o, doubl
 			lab->label_n = labels;
 			continue;
 		}
+		if (!o->only && (!strcmp(a->name, "prompt_probing") || !strcmp(a->name, "scraping") || !strcmp(a->name, "flood")) && rnd_chance(&lab->r, 0.12))
+			end = plan_turn(lab, a->name, src, end, gap * 0.5);
 		if (end > lab->len)
 			for (int k = labels; k < lab->label_n; k++)
 				if (lab->label[k].end > lab->len)
@@ -216,7 +265,7 @@ static inline int label_order(const void *a, const void *b)
 static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 {
 	struct rnd *r = &lab->r;
-	double records = o->records > 0 ? o->records : 500000;
+	double records = o->records > 0 ? o->records : 550000;
 	bool cold, clean, hard;
 
 	memset(lab, 0, sizeof(*lab));
@@ -234,7 +283,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 		return -ERANGE;
 	if (profile_draw(lab, o) < 0)
 		return -EINVAL;
-	lab->mean_rate = o->rate > 0 ? o->rate : rnd_log(r, 0.3, 40);
+	lab->mean_rate = o->rate > 0 ? o->rate : clean ? rnd_log(r, 0.3, 1) : rnd_log(r, 0.3, 40);
 	lab->len = o->days > 0 ? o->days * 86400 : cold ? rnd_log(r, 6 * 3600, 86400) : clean ? 7 * 86400 : hard ? rnd_log(r, 2 * 86400, 14 * 86400) : rnd_log(r, 4 * 3600, 14 * 86400);
 	if (lab->len * lab->mean_rate > records * 0.75) { /* one of the two gives way */
 		if ((rnd_chance(r, 0.5) && o->days <= 0 && !clean && !hard) || o->rate > 0)
@@ -247,10 +296,12 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 	lab->bins = (int)(lab->len / LAB_STEP_S) + 2;
 	lab->epoch = 1767225600 + floor(rnd_range(r, 0, 300)) * 86400 + rnd_int(r, 24) * 3600 + rnd_int(r, 3600);
 	lab->zone = rnd_int(r, 20) - 9;
+	lab->dst_at = hard && lab->len > 2 * 86400 && rnd_chance(r, 0.5) ? floor(lab->len / 2 / 86400) * 86400 : LAB_NEVER;
+	lab->open = rnd_chance(r, 0.2) && !lab->gateway;
 	lab->warmup = cold ? 0 : lab->len < 86400 ? lab->len * 0.2 : lab->len < 4 * 86400 ? 0.25 * lab->len : 86400 + 86400 * rnd_int(r, 2);
 	lab->warmup = floor(lab->warmup);
 	if (rnd_chance(r, 0.2) && lab->format == FMT_JSONL && lab->order == ORDER_ARRIVAL)
-		lab->lossy = lab->mean_rate * rnd_range(r, 1.6, 4) + 4;
+		lab->lossy = fmax(lab->mean_rate * rnd_range(r, 2, 6), rnd_log(r, 6, 40));
 	for (int i = 0; i < LAB_GATEWAYS; i++)
 		lab->gateways[i] = 0x0a010000u + (uint64_t)i + 1;
 	models_draw(lab);
@@ -264,6 +315,13 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 		double days = lab->len / 86400;
 		int n = days < 1 ? 6 + rnd_int(r, 8) : 10 + (int)(days * rnd_range(r, 1, 2));
 
+		if (lab->warmup > 20000 && rnd_chance(r, 0.12)) { /* what is learnt first is not all clean */
+			double len = lab->len;
+
+			lab->len = lab->warmup;
+			plan_attacks(lab, o, lab->warmup * 0.4, 2);
+			lab->len = len;
+		}
 		plan_attacks(lab, o, lab->warmup + 300 + 1200 * rnd_unit(r), n);
 		plan_benign(lab, lab->warmup * 1.1, n / 4);
 	}

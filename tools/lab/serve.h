@@ -250,8 +250,8 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 	busy_until(m, t);
 	slots = m->slots * slots_x;
 	full = m->busy_n / slots;
-	if (full > m->peak)
-		m->peak = full;
+	m->full += full;
+	m->asked++;
 	if (rnd_chance(r, m->base5xx + b.e5xx) || full > 3) {
 		request_fail(q, full > 3 ? (rnd_chance(r, 0.7) ? 429 : 503) : rnd_chance(r, 0.7) ? 500 : rnd_chance(r, 0.5) ? 503 : 502, rnd_log(r, 0.005, 0.5));
 		return;

@@ -107,7 +107,8 @@ struct model {
 	/* the simulation */
 	double *busy; /* ends of what is in flight, a heap */
 	int busy_n, busy_cap;
-	double peak; /* how full it was in this minute */
+	double full; /* summed over the requests of this minute */
+	int asked;
 	double strained_since; /* -1: it is not */
 	int calm;              /* minutes */
 	int mod[LAB_MODS_MAX], mod_n;
@@ -141,9 +142,10 @@ struct lab {
 	bool rfc3339, thin_names;
 	double lossy; /* records a second above which they are lost; 0: never */
 	/* what it is */
-	bool gateway;
+	bool gateway, open; /* open: a key is not asked for, and many have none */
 	uint64_t gateways[LAB_GATEWAYS];
-	double v6, zone;
+	double v6, zone, dst_at;
+	int reuse, reuse_n; /* who attacks next, if it is who attacked last */
 	int bins;
 	struct model model[LAB_MODELS_MAX];
 	int model_n;
