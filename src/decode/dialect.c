@@ -1,6 +1,8 @@
 /* dialect.c - shapes, and the paths that speak them. Order matters: the first row whose path matches counts. */
 #include "decode/dialect.h"
 
+#include "decode/software.h"
+
 #include <strings.h>
 
 #define PATH_MAX_MATCHED 1024 /* longer paths are no API's; bounds the matching */
@@ -18,8 +20,9 @@ static const struct dialect_shape openai_chat = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "choices.*.finish_reason",
 	  [D_ID] = "id",
-	  [D_TEXT] = "choices.*.message.content choices.*.message.reasoning choices.*.message.reasoning_content" },
-	STREAM_FIELD,
+	  [D_TEXT] = "choices.*.message.content choices.*.message.reasoning choices.*.message.reasoning_content",
+	  [D_FINGERPRINT] = "system_fingerprint" },
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape openai_completions = {
 	"openai.completions",
@@ -32,8 +35,9 @@ static const struct dialect_shape openai_completions = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "choices.*.finish_reason stop_type",
 	  [D_ID] = "id",
-	  [D_TEXT] = "choices.*.text content" },
-	STREAM_FIELD,
+	  [D_TEXT] = "choices.*.text content",
+	  [D_FINGERPRINT] = "system_fingerprint" },
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape openai_responses = {
 	"openai.responses",
@@ -47,12 +51,12 @@ static const struct dialect_shape openai_responses = {
 	  [D_FINISH] = "response.incomplete_details.reason incomplete_details.reason response.status status",
 	  [D_ID] = "response.id id",
 	  [D_TEXT] = "output.*.content.*.text" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape openai_embeddings = {
 	"openai.embeddings",
 	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "input input.*", [D_RESPONSE_MODEL] = "model", [D_ID] = "id" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
 static const struct dialect_shape anthropic_messages = {
 	"anthropic.messages",
@@ -65,7 +69,7 @@ static const struct dialect_shape anthropic_messages = {
 	  [D_FINISH] = "delta.stop_reason stop_reason",
 	  [D_ID] = "id message.id",
 	  [D_TEXT] = "content.*.text content.*.thinking" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape llama_native = {
 	"llama.native",
@@ -78,7 +82,7 @@ static const struct dialect_shape llama_native = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "stop_type",
 	  [D_TEXT] = "content" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape ollama_generate = {
 	"ollama.generate",
@@ -90,7 +94,7 @@ static const struct dialect_shape ollama_generate = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "done_reason",
 	  [D_TEXT] = "response thinking" },
-	STREAM_DEFAULT,
+	.stream = STREAM_DEFAULT,
 };
 static const struct dialect_shape ollama_chat = {
 	"ollama.chat",
@@ -102,12 +106,12 @@ static const struct dialect_shape ollama_chat = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "done_reason",
 	  [D_TEXT] = "message.content message.thinking" },
-	STREAM_DEFAULT,
+	.stream = STREAM_DEFAULT,
 };
 static const struct dialect_shape ollama_embed = {
 	"ollama.embed",
 	{ [D_MODEL] = "model", [D_PROMPT] = "input input.* prompt", [D_RESPONSE_MODEL] = "model" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
 /* TGI, SGLang and LMDeploy share this path, not the words. */
 static const struct dialect_shape generate = {
@@ -121,7 +125,7 @@ static const struct dialect_shape generate = {
 	  [D_FINISH] = "details.finish_reason meta_info.finish_reason.type *.details.finish_reason *.meta_info.finish_reason.type",
 	  [D_ID] = "meta_info.id",
 	  [D_TEXT] = "generated_text *.generated_text text *.text" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape triton_generate = {
 	"triton.generate",
@@ -131,7 +135,7 @@ static const struct dialect_shape triton_generate = {
 	  [D_RESPONSE_MODEL] = "model_name",
 	  [D_ID] = "id",
 	  [D_TEXT] = "text_output" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape gemini = {
 	"gemini",
@@ -142,17 +146,25 @@ static const struct dialect_shape gemini = {
 	  [D_FINISH] = "candidates.*.finishReason *.candidates.*.finishReason",
 	  [D_ID] = "responseId",
 	  [D_TEXT] = "candidates.*.content.parts.*.text" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
 static const struct dialect_shape rank = {
 	"embed",
 	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "inputs inputs.* input input.* text query documents.* texts.*", [D_RESPONSE_MODEL] = "model" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
+
+/* What servers say of themselves. */
+static const struct dialect_shape about_models = { "about.models", { [D_OWNER] = "data.*.owned_by" }, .stream = STREAM_NEVER };
+static const struct dialect_shape about_version = { "about.version", { [D_VERSION] = "version" }, .stream = STREAM_NEVER };
+static const struct dialect_shape about_ollama = { "about.ollama", { [D_VERSION] = "version" }, .stream = STREAM_NEVER, .sole = "ollama" };
+static const struct dialect_shape about_sglang = { "about.sglang", { [D_VERSION] = "version" }, .stream = STREAM_NEVER, .sole = "sglang" };
+static const struct dialect_shape about_triton = { "about.triton", { [D_OWNER] = "name", [D_VERSION] = "version" }, .stream = STREAM_NEVER };
 
 #define INFERENCE(path, shape, by) { path, NULL, KIND_INFERENCE, shape, STREAM_FIELD, by }
 #define EMBEDDING(path, shape, by) { path, NULL, KIND_EMBEDDING, shape, STREAM_NEVER, by }
 #define CONTROL(path, by) { path, NULL, KIND_CONTROL, NULL, STREAM_NEVER, by }
+#define ABOUT(path, shape, by) { path, NULL, KIND_CONTROL, shape, STREAM_NEVER, by }
 
 static const struct dialect rows[] = {
 	/* counted, not computed: before the rows whose paths they extend */
@@ -224,15 +236,16 @@ static const struct dialect rows[] = {
 	CONTROL("/ready", "Triton"),
 	CONTROL("/ping", "vLLM, SageMaker"),
 	CONTROL("/metrics", "all"),
-	CONTROL("/models", "OpenAI and all who speak it"),
+	ABOUT("/models", &about_models, "OpenAI and all who speak it"),
 	CONTROL("/v1/models/*", "OpenAI and all who speak it"),
 	CONTROL("/v1/models/*/*", "the same, for names with a slash"),
 	CONTROL("/props", "llama.cpp"),
 	CONTROL("/slots", "llama.cpp"),
-	CONTROL("/version", "vLLM, Ollama"),
-	CONTROL("/info", "TGI, TEI"),
+	ABOUT("/api/version", &about_ollama, "Ollama"),
+	ABOUT("/version", &about_version, "vLLM"),
+	ABOUT("/info", &about_version, "TGI, TEI"),
 	CONTROL("/get_model_info", "SGLang"),
-	CONTROL("/get_server_info", "SGLang"),
+	ABOUT("/get_server_info", &about_sglang, "SGLang"),
 	CONTROL("/server_info", "SGLang, vLLM"),
 	CONTROL("/tokenize", "vLLM, TGI, TEI, llama.cpp"),
 	CONTROL("/detokenize", "vLLM, llama.cpp"),
@@ -245,6 +258,7 @@ static const struct dialect rows[] = {
 	CONTROL("/flush_cache", "SGLang"),
 	CONTROL("/is_sleeping", "vLLM"),
 	CONTROL("/repository/index", "Triton"),
+	ABOUT("/v2", &about_triton, "Triton"),
 };
 
 /* TGI's oldest route. Not a row above: without the method a bare / says nothing, every scanner asks for it. */
@@ -377,6 +391,9 @@ static const char *const field_names[D_FIELD_COUNT] = {
 	[D_FINISH] = "finish reason",
 	[D_ID] = "id",
 	[D_TEXT] = "text (its length only)",
+	[D_FINGERPRINT] = "fingerprint",
+	[D_OWNER] = "software",
+	[D_VERSION] = "version",
 };
 
 static void write_row(struct str *out, const struct dialect *d)
@@ -441,4 +458,5 @@ void dialect_write_docs(struct str *out)
 		      "and four bytes are. 256 pairs of server and model are kept. Reported counts are never changed, and the kernel's counter\n"
 		      "`estimated_tokens` stays the plain number of events. The agent measures itself: `estimate_error_median_pct` and\n"
 		      "`estimate_error_p95_pct` among its statistics are the errors that the estimate would have had on the answers learnt from.\n");
+	software_write_docs(out);
 }

@@ -107,6 +107,7 @@ static const struct {
 	{ "/flush_cache", KIND_CONTROL },
 	{ "/is_sleeping", KIND_CONTROL },
 	{ "/repository/index", KIND_CONTROL },
+	{ "/v2", KIND_CONTROL },
 };
 
 void record_init(struct record *r)

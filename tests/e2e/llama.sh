@@ -57,6 +57,7 @@ if [ -n "$LLAMA" ]; then
   {"tokens": 12, "prompt": "again"}, {"stream": true, "usage": true, "tokens": 64, "prompt": "again"}]},
   {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 500}]}]}
 PLAN
+	software_is chat 'llama\.cpp/b[0-9]+-[0-9a-z]+'
 	on completions llama_start "" <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "completion", "tokens": 9}, {"api": "completion", "stream": true, "usage": true, "tokens": 40},

@@ -182,7 +182,7 @@ static unsigned wrong(const struct player *p, const struct fixture *f)
 		const char *want = f->want[i];
 		bool not = *want == '!', has = strstr(p->seen.line.p, want + not ) != NULL;
 
-		if (has != not )
+		if (has != not || *want == '@')
 			continue;
 		print_error("%s: want %s in %s", f->name, want, p->seen.line.p);
 		n++;
@@ -226,6 +226,22 @@ static void each_fixture(void (*fn)(struct player *p, struct fixture *f))
 	assert_true(done >= 120);
 }
 
+/* What the server is from its next request on: as the fixture's line with an @ says, else nothing. */
+static unsigned wrong_software(const struct player *p, const struct fixture *f)
+{
+	char want[128];
+	const char *software = NULL;
+
+	for (size_t i = 0; i < f->wants; i++)
+		if (*f->want[i] == '@')
+			software = f->want[i] + 1;
+	snprintf(want, sizeof(want), "\"server\":\"127.0.0.1:8000%s%s\"", software ? " " : "", software ? software : "");
+	if (strstr(p->seen.line.p, want) && strstr(p->seen.arrival.p, want))
+		return 0;
+	print_error("%s: want %s in %s", f->name, want, p->seen.line.p);
+	return 1;
+}
+
 static void play_whole(struct player *p, struct fixture *f)
 {
 	play(p, f, 0, 0, 0);
@@ -236,6 +252,8 @@ static void play_whole(struct player *p, struct fixture *f)
 	assert_non_null(strstr(p->seen.line.p, "\"server\":\"127.0.0.1:8000\""));
 	assert_non_null(strstr(p->seen.line.p, "\"host\":\"gpu-1\""));
 	assert_non_null(strstr(p->seen.line.p, "\"duration_ms\":250"));
+	play(p, f, 0, 0, 0);
+	wrongs += wrong_software(p, f);
 }
 
 /* Takes a text member out of a line. */
@@ -251,6 +269,8 @@ static void play_all_splits(struct player *p, struct fixture *f)
 {
 	char *whole;
 
+	/* twice: from the second on the server's software is known */
+	play(p, f, 0, 0, 0);
 	play(p, f, 0, 0, 0);
 	whole = strdup(p->seen.line.p);
 	for (size_t split = 1; split < f->request_len; split++) {
@@ -575,6 +595,36 @@ static void completes_without_slices(void **unused)
 	seen_done(&s);
 }
 
+#define ANSWER_HEAD "HTTP/1.1 200 OK\r\nServer: weir-test/1.0\r\nContent-Length: 2\r\n\r\n{}"
+
+/* A request ends under the label that it began with, though another's answer told the server's software in between. */
+static void keeps_the_label_of_the_arrival(void **unused)
+{
+	struct seen s;
+	struct assemble *a = assemble_for(&s, 0, 0);
+	struct weir_conn_key at = { .lport = 80 };
+
+	(void)unused;
+	for (uint64_t conn = 1; conn <= 2; conn++) {
+		assert_int_equal(slice(a, conn, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD), 0);
+		assert_non_null(strstr(s.arrival.p, "\"server\":\"[::]:80\""));
+	}
+	assert_null(assemble_software(a, &at));
+	for (uint64_t conn = 1; conn <= 3; conn++) {
+		struct weir_done d = { .type = WEIR_EVENT_DONE, .status = 200, .conn = conn, .key = at };
+
+		if (conn == 3)
+			assert_int_equal(slice(a, conn, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD), 0);
+		assert_int_equal(slice(a, conn, 0, WEIR_RESPONSE, WEIR_SLICE_HEAD_DONE | WEIR_SLICE_MSG_DONE, 0, sizeof(ANSWER_HEAD) - 3, ANSWER_HEAD), 0);
+		assert_int_equal(finish(a, &d), 0);
+		assert_has(&s, conn < 3 ? "\"server\":\"[::]:80\"" : "\"server\":\"[::]:80 weir-test/1.0\"");
+		assert_string_equal(assemble_software(a, &at), "weir-test/1.0");
+	}
+	assert_non_null(strstr(s.arrival.p, "\"server\":\"[::]:80 weir-test/1.0\""));
+	assemble_free(a);
+	seen_done(&s);
+}
+
 static void on_stream(void *ctx, const struct record *r, int64_t fresh)
 {
 	assert_true(span_eq(record_text(r, F_PATH), SPAN("/v1/chat/completions")));
@@ -833,6 +883,7 @@ int main(void)
 		cmocka_unit_test(unpacks_what_the_kernel_cannot_read),
 		cmocka_unit_test(stops_at_a_bomb),
 		cmocka_unit_test(completes_without_slices),
+		cmocka_unit_test(keeps_the_label_of_the_arrival),
 		cmocka_unit_test(tells_of_open_streams),
 		cmocka_unit_test(reads_both_ends_of_a_long_request),
 		cmocka_unit_test(tells_aborted_from_whole),
