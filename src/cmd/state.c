@@ -30,6 +30,7 @@ struct state {
 	struct kept *pending[STATE_PENDING_MAX]; /* oldest first */
 	size_t pendings;
 	int64_t label;	  /* the last one taken */
+	unsigned int turn; /* of pruning */
 	double now;	  /* as told */
 	double saved, pruned, busy_since; /* by schedule(): the wall's clock or event time */
 	bool loaded, all, hurry, failing, held, removed, finished;
@@ -215,7 +216,7 @@ static int save_all(struct state *s, bool prune)
 	if (r == 0)
 		r = store_set_meta(s->store, "saved", s->now);
 	if (r == 0 && prune)
-		r = store_prune(s->store, s->now);
+		r = store_prune(s->store, s->turn, s->now);
 	return r;
 }
 
@@ -263,8 +264,10 @@ static int save(struct state *s)
 	recovered(s);
 	s->all = s->hurry = false;
 	s->stats.saves++;
-	if (prune)
+	if (prune) {
 		s->pruned = t;
+		s->turn++;
+	}
 	look_for_removal(s);
 	if (s->o.live)
 		state_copy_wish(s->copy);

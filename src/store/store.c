@@ -432,7 +432,7 @@ static int file_open(struct store *s, const char *dir, char *why)
 	if (code == SQLITE_OK && s->mode == STORE_READ) {
 		ask_number(s->db, "PRAGMA schema_version", &code);
 		/* A folder in which nothing may be written has no place for the log's index; without a log it needs none. */
-		if ((code & 0xff) == SQLITE_CANTOPEN && (fstatat(s->dir_fd, STORE_FILE "-wal", &st, 0) < 0 || st.st_size == 0)) {
+		if (((code & 0xff) == SQLITE_CANTOPEN || (code & 0xff) == SQLITE_READONLY) && (fstatat(s->dir_fd, STORE_FILE "-wal", &st, 0) < 0 || st.st_size == 0)) {
 			struct str uri = { 0 };
 
 			path_to_uri(&uri, path, "?immutable=1");

@@ -147,7 +147,8 @@ struct store_sum {
 /* Adds to what is there. */
 int store_add_sum(struct store *s, const struct store_sum *sum);
 
-/* Enforces the ceilings of store_limits.h. In a transaction. */
-int store_prune(struct store *s, double now);
+/* Enforces one of the ceilings of store_limits.h; each call the next, so that none takes long. In a transaction. */
+#define STORE_PRUNE_TURNS 9
+int store_prune(struct store *s, unsigned int turn, double now);
 
 #endif

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <zlib.h>
 
+_Static_assert(QUERY_COUNT - Q_PRUNE_FIRST == STORE_PRUNE_TURNS, "each ceiling has its turn");
+
 /* ---- values ------------------------------------------------------------------------------------------- */
 void store_bind_text(sqlite3_stmt *q, int at, const char *text)
 {
@@ -499,16 +501,11 @@ int store_add_sum(struct store *s, const struct store_sum *sum)
 	return store_run(s, q);
 }
 
-int store_prune(struct store *s, double now)
+int store_prune(struct store *s, unsigned int turn, double now)
 {
-	int r = 0;
+	sqlite3_stmt *q = store_query(s, (enum query)(Q_PRUNE_FIRST + turn % STORE_PRUNE_TURNS));
 
-	for (int i = Q_PRUNE_FIRST; i < QUERY_COUNT && r == 0; i++) {
-		sqlite3_stmt *q = store_query(s, (enum query)i);
-
-		if (q && sqlite3_bind_parameter_count(q))
-			store_bind_real(q, 1, now);
-		r = store_run(s, q);
-	}
-	return r;
+	if (q && sqlite3_bind_parameter_count(q))
+		store_bind_real(q, 1, now);
+	return store_run(s, q);
 }

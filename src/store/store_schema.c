@@ -82,7 +82,9 @@ const char *const store_queries[QUERY_COUNT] = {
 	[Q_PRUNE_STATE_AGE] = "DELETE FROM state WHERE updated < ?1 - 86400.0 * " NUMBER(STATE_DAYS),
 	[Q_PRUNE_STATE_ROWS] = "DELETE FROM state WHERE rowid IN (SELECT rowid FROM state ORDER BY updated LIMIT"
 			       " max(0, (SELECT count(*) FROM state) - " NUMBER(STATE_ROWS_MAX) "))",
-	[Q_PRUNE_EVENTS_AGE] = "DELETE FROM events WHERE at < ?1 - 86400.0 * " NUMBER(EVENTS_DAYS),
+	/* They lie in the order of their times, so the first that is young enough ends the search. */
+	[Q_PRUNE_EVENTS_AGE] = "DELETE FROM events WHERE n < coalesce((SELECT n FROM events WHERE at >= ?1 - 86400.0 * " NUMBER(EVENTS_DAYS)
+			       " ORDER BY n LIMIT 1), (SELECT max(n) + 1 FROM events))",
 	[Q_PRUNE_EVENTS_ROWS] = "DELETE FROM events WHERE n <= (SELECT max(n) FROM events) - " NUMBER(EVENTS_ROWS_MAX),
 	[Q_PRUNE_INCIDENTS_AGE] = "DELETE FROM incidents WHERE closed < ?1 - 86400.0 * " NUMBER(INCIDENTS_DAYS)
 				  " AND id NOT IN (SELECT incident FROM labels)",
