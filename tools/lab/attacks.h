@@ -60,6 +60,24 @@ static inline int customer_pick(struct lab *lab, double from, double to, double 
 	}
 }
 
+/* Tokens of one request of it, about. */
+static inline double source_tokens(const struct lab *lab, const struct source *s)
+{
+	double answer = s->path == PATH_EMBED || lab->model[s->model].embed ? 0 : s->answer_scale * (1 + s->reasoning) * law_mean(lab_laws[s->law].answer);
+
+	return s->prompt_scale * law_mean(lab_laws[s->law].prompt) + (s->limit && answer > s->limit ? s->limit : answer);
+}
+
+/* Of all the site's own, tokens a second. */
+static inline double lab_tokens(const struct lab *lab, double from, double to)
+{
+	double sum = 0;
+
+	for (int i = 0; i < lab->customers; i++)
+		sum += source_tokens(lab, &lab->src[i]) * source_mean(lab, &lab->src[i], from, to);
+	return sum;
+}
+
 /* One identity of a customer: a key's people, one user, or (addresses only) all of a small customer. Answers its share. */
 static inline double ident_pick(struct lab *lab, const struct source *s, int *ret_lo, int *ret_n)
 {
@@ -405,7 +423,7 @@ static inline double place_cost(struct lab *lab, int variant, double t, double l
 			return -1;
 		share = ident_pick(lab, &lab->src[of], &lo, &n);
 		own = share * source_mean(lab, &lab->src[of], t, t + length);
-		if (own >= base * 0.005 && own * length > 12)
+		if (own >= base * 0.005 && own * length > 12 && own * source_tokens(lab, &lab->src[of]) * (x - 1) > 0.04 * lab_tokens(lab, t, t + length))
 			break;
 		of = -1;
 	}
@@ -730,8 +748,11 @@ static inline double place_growth(struct lab *lab, int variant, double t, double
 		if (variant == GROW_KEY && (lab->has & (HAS_KEY | HAS_USER))) {
 			int tries = 0;
 
-			while (ident_pick(lab, &lab->src[of], &lo, &n) * source_mean(lab, &lab->src[of], t, t + length) * length < 150 && tries < 20)
-				tries++;
+			for (double own; tries < 20; tries++) {
+				own = ident_pick(lab, &lab->src[of], &lo, &n) * source_mean(lab, &lab->src[of], t, t + length);
+				if (own * length >= 150 && own * source_tokens(lab, &lab->src[of]) * (x - 1) > 0.04 * lab_tokens(lab, t, t + length))
+					break;
+			}
 			if (tries == 20)
 				return -1;
 		} else if (lab->has & (HAS_KEY | HAS_USER)) {

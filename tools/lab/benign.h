@@ -271,6 +271,229 @@ static inline double place_batch(struct lab *lab, double t, double length)
 	return first + length;
 }
 
+/* An announced campaign: a flash crowd, but nobody should be woken. */
+static inline double place_campaign(struct lab *lab, double t, double length)
+{
+	int labels = lab->label_n;
+	double end = place_crowd(lab, CROWD_CALENDAR, t, length, rnd_range(&lab->r, 1.5, 5));
+	struct label *l;
+
+	if (end < 0 || lab->label_n == labels)
+		return -1;
+	l = &lab->label[labels];
+	snprintf(l->cls, sizeof(l->cls), "campaign");
+	snprintf(l->accept, sizeof(l->accept), "\"flash_crowd\"");
+	snprintf(l->accept_severity, sizeof(l->accept_severity), "info");
+	return end;
+}
+
+/* The operators measure their own server: from inside, in steps. */
+static inline double place_benchmark(struct lab *lab, double t, double length)
+{
+	struct rnd *r = &lab->r;
+	double base = lab_mean(lab, t, t + length), rate = base * rnd_range(r, 0.5, 3);
+	struct source *s;
+	struct label *l;
+
+	length = length_fit(lab, rate, length);
+	s = stranger_new(lab, shape_flat(t, t + length), rate);
+	s->sh.in = length;
+	who_fill(lab, s, 1, 1, 1, 1, 0, false);
+	lab->who[s->who].addr[0] = 0x0a000000u | (uint32_t)(rnd_u64(r) & 0xffff);
+	s->cv = rnd_range(r, 0.05, 1);
+	s->topics = 2;
+	s->repeat = rnd_range(r, 0, 0.9);
+	s->limit = 128 << rnd_int(r, 3);
+	s->cap = 0.9;
+	l = benign_label(lab, "benchmark", "the operators measure their own server", t, t + length, 1 + rate / base, "\"flood\",\"scraping\",\"cost_spike\",\"latency_regression\",\"unknown\"", "warning");
+	label_about(lab, l, s, s->who, 1);
+	return t + length;
+}
+
+/* A new customer whose trade is attacks on models: high scores, day and night. */
+static inline double place_security_training(struct lab *lab, double t, double length)
+{
+	struct rnd *r = &lab->r;
+	double base = lab_mean(lab, t, t + length), rate = base * rnd_log(r, 0.01, 0.1);
+	struct source *s = stranger_new(lab, shape_flat(t, LAB_NEVER), rate);
+	struct label *l;
+
+	who_fill(lab, s, 1 + rnd_int(r, 10), 1, 1, lab->gateway ? 0 : 3, 0.5, false);
+	s->exclusive = !lab->gateway;
+	s->attack = false;
+	s->inject_p = rnd_range(r, 0.4, 0.9);
+	s->inject = rnd_range(r, 0.6, 0.9);
+	s->topics = 20;
+	s->flips = 8;
+	s->cv = 1;
+	l = benign_label(lab, "security_training", "a new customer who tests models for a living", t, t + length, 1, "\"prompt_probing\",\"unknown\"", "warning");
+	label_about(lab, l, s, s->who, s->who_n);
+	return t + length;
+}
+
+/* The books are closed: one customer needs several times what it always needs. */
+static inline double place_month_end(struct lab *lab, double t, double length)
+{
+	double base = lab_mean(lab, t, t + length), x = rnd_range(&lab->r, 2, 6);
+	int of = customer_pick(lab, t, t + length, base * 0.01, base * 0.3), m;
+	struct label *l;
+
+	if (of < 0)
+		return -1;
+	length = length_fit(lab, (x - 1) * source_mean(lab, &lab->src[of], t, t + length), length);
+	m = mod_new(lab, MOD_RATE, shape_flat(t, t + length), x);
+	lab->mods[m].sh.in = lab->mods[m].sh.out = length * 0.1;
+	mod_on_source(lab, &lab->src[of], m);
+	l = benign_label(lab, "month_end", "one customer closes its books", t, t + length, x, "\"cost_spike\",\"flood\",\"flash_crowd\",\"unknown\"", "warning");
+	label_about(lab, l, &lab->src[of], lab->src[of].who, lab->src[of].who_n);
+	if (rnd_chance(&lab->r, 0.4))
+		calendar_add(lab, "month end", t - 1800, t + length + 1800, "\"cost_spike\",\"flood\"", "none");
+	return t + length;
+}
+
+static inline double place_key_rotation(struct lab *lab, double t, double length)
+{
+	double base = lab_mean(lab, t, t + length);
+	int of = customer_pick(lab, t, t + length, base * 0.01, base), m, n;
+	struct label *l;
+	char v[64];
+
+	if (of < 0)
+		return -1;
+	n = (int)(lab->who[lab->src[of].who + lab->src[of].who_n - 1].key - lab->who[lab->src[of].who].key) + 1;
+	m = mod_new(lab, MOD_KEY, shape_flat(t, LAB_NEVER), 1);
+	lab->ids += 1000;
+	lab->mods[m].aux = (int)(lab->ids - lab->who[lab->src[of].who].key);
+	lab->ids += (uint32_t)n + 1;
+	mod_on_source(lab, &lab->src[of], m);
+	l = benign_label(lab, "key_rotation", "a customer's keys are others now", t, t + length, 1, "\"traffic_drop\",\"flash_crowd\",\"unknown\"", "info");
+	label_about(lab, l, &lab->src[of], lab->src[of].who, lab->src[of].who_n);
+	for (int i = 0; i < lab->src[of].who_n; i++) {
+		key_name(lab, lab->who[lab->src[of].who + i].key + (uint32_t)lab->mods[m].aux, v, sizeof(v));
+		label_actor(l, "api_key", v);
+	}
+	return t + length;
+}
+
+/* It was away, and does afterwards what it should have done. */
+static inline double place_backfill(struct lab *lab, double t, double length)
+{
+	double base = lab_mean(lab, t, t + length), away = length * rnd_range(&lab->r, 0.3, 0.6), x = rnd_range(&lab->r, 1.8, 4);
+	int of = customer_pick(lab, t, t + length, base * 0.03, base * 0.4), m;
+	struct label *l;
+
+	if (of < 0)
+		return -1;
+	m = mod_new(lab, MOD_RATE, shape_flat(t, t + away), 0);
+	mod_on_source(lab, &lab->src[of], m);
+	m = mod_new(lab, MOD_RATE, shape_flat(t + away, t + length), x);
+	lab->mods[m].sh.out = (length - away) * 0.5;
+	mod_on_source(lab, &lab->src[of], m);
+	l = benign_label(lab, "backfill", "a customer was away and catches up", t, t + length, x, "\"traffic_drop\",\"flood\",\"cost_spike\",\"flash_crowd\",\"unknown\"", "warning");
+	label_about(lab, l, &lab->src[of], lab->src[of].who, lab->src[of].who_n);
+	return t + length;
+}
+
+/* A library's new default: many answers now end at the limit. */
+static inline double place_limit_change(struct lab *lab, double t, double length)
+{
+	int m = mod_new(lab, MOD_CAP, shape_flat(t, LAB_NEVER), rnd_range(&lab->r, 0.2, 0.6)), limit = 128 << rnd_int(&lab->r, 3);
+	struct label *l;
+
+	lab->mods[m].sh.in = length;
+	lab->mods[m].aux = limit;
+	for (int i = 0; i < lab->customers; i++)
+		if (rnd_chance(&lab->r, 0.4))
+			mod_on_source(lab, &lab->src[i], m);
+	l = benign_label(lab, "limit_change", "a library's new default for max_tokens spreads", t, t + length, 1, "\"token_growth\",\"cost_spike\",\"unknown\"", "info");
+	label_scope(l, "global", "");
+	return t + length;
+}
+
+/* The internet has a new toy: many addresses, each with a few requests that are refused. */
+static inline double place_scanner_wave(struct lab *lab, double t, double length)
+{
+	struct rnd *r = &lab->r;
+	int n = 20 + rnd_int(r, 120);
+	struct source *s;
+	struct label *l;
+
+	if (lab->gateway)
+		return -1;
+	s = stranger_new(lab, shape_flat(t, t + length), n * rnd_range(r, 1, 4) / length);
+	who_fill(lab, s, n, -1, n, n, 0, false);
+	s->path = PATH_SCAN;
+	s->auth = 0.3;
+	s->keyless = true;
+	for (int i = 0; i < n; i++) {
+		lab->who[s->who + i].agent = (uint16_t)(AGENT_SCAN + rnd_int(r, 4));
+		lab->who[s->who + i].user = 0;
+	}
+	l = benign_label(lab, "scanner_wave", "the internet's scanners have something new", t, t + length, 1, "\"credential_abuse\",\"ddos\",\"unknown\"", "info");
+	label_scope(l, "global", "");
+	return t + length;
+}
+
+/* The meter itself was down: nothing at all is written. */
+static inline double place_gap(struct lab *lab, double t, double length)
+{
+	struct label *l;
+
+	if (lab->gap_n == LAB_GAPS_MAX)
+		return -1;
+	lab->gap[lab->gap_n++] = shape_flat(t, t + length);
+	l = benign_label(lab, "collection_gap", "the meter was restarted; nothing was written", t, t + length, 1, "\"traffic_drop\"", "warning");
+	label_scope(l, "global", "");
+	return t + length;
+}
+
+static inline double place_maintenance(struct lab *lab, double t, double length)
+{
+	int m = mod_new(lab, MOD_5XX, shape_flat(t, t + length), rnd_range(&lab->r, 0.2, 0.8)), m2 = mod_new(lab, MOD_RATE, shape_flat(t, t + length), rnd_range(&lab->r, 0.2, 0.7));
+	struct label *l;
+
+	for (int i = 0; i < lab->customers; i++) {
+		mod_on_source(lab, &lab->src[i], m);
+		mod_on_source(lab, &lab->src[i], m2);
+	}
+	calendar_add(lab, "maintenance", t - 60, t + length + 300, "\"error_burst\",\"traffic_drop\",\"latency_regression\"", "none");
+	l = benign_label(lab, "maintenance", "announced on the calendar", t, t + length, 1, "\"error_burst\",\"traffic_drop\",\"latency_regression\",\"unknown\"", "warning");
+	label_scope(l, "global", "");
+	return t + length;
+}
+
+/* A product's new instructions: every prompt of one customer is longer from one minute to the next. */
+static inline double place_prompt_release(struct lab *lab, double t, double length)
+{
+	double base = lab_mean(lab, t, t + length);
+	int of = customer_pick(lab, t, t + length, base * 0.02, base * 0.5), m;
+	struct label *l;
+
+	if (of < 0)
+		return -1;
+	m = mod_new(lab, MOD_PROMPT, shape_flat(t, LAB_NEVER), rnd_range(&lab->r, 1.2, 1.8));
+	mod_on_source(lab, &lab->src[of], m);
+	l = benign_label(lab, "prompt_release", "a product's new instructions are longer", t, t + length, 1, "\"token_growth\",\"cost_spike\",\"unknown\"", "info");
+	label_about(lab, l, &lab->src[of], lab->src[of].who, lab->src[of].who_n);
+	return t + length;
+}
+
+/* One customer runs into its limit and keeps knocking. */
+static inline double place_quota(struct lab *lab, double t, double length)
+{
+	double base = lab_mean(lab, t, t + length);
+	int of = customer_pick(lab, t, t + length, base * 0.01, base * 0.3), m;
+	struct label *l;
+
+	if (of < 0)
+		return -1;
+	m = mod_new(lab, MOD_4XX, shape_flat(t, t + length), rnd_range(&lab->r, 0.4, 0.95));
+	mod_on_source(lab, &lab->src[of], m);
+	l = benign_label(lab, "quota", "one customer is at its limit and keeps knocking", t, t + length, 1, "\"error_burst\",\"traffic_drop\",\"unknown\"", "info");
+	label_about(lab, l, &lab->src[of], lab->src[of].who, lab->src[of].who_n);
+	return t + length;
+}
+
 static const struct benign lab_benigns[] = {
 	{ "nightly_batch", 0, 600, 7200, place_batch, 0 },
 	{ "onboarding", 0, 1200, 14400, place_onboarding, 0 },
@@ -285,6 +508,18 @@ static const struct benign lab_benigns[] = {
 	{ "agent_rollout", HAS_AGENT, 3600, 86400, place_agent, 0 },
 	{ "cold_cache", HAS_CACHED, 300, 3600, place_cold_cache, 1 },
 	{ "holiday", 0, 43200, 86400, place_holiday, 0 },
+	{ "campaign", 0, 900, 10800, place_campaign, 0 },
+	{ "benchmark", 0, 300, 3600, place_benchmark, 0 },
+	{ "security_training", HAS_PROMPT, 3600, 28800, place_security_training, 0 },
+	{ "month_end", 0, 1800, 21600, place_month_end, 0 },
+	{ "key_rotation", HAS_KEY, 1800, 7200, place_key_rotation, 1 },
+	{ "backfill", 0, 1800, 14400, place_backfill, 1 },
+	{ "limit_change", HAS_LIMIT, 3600, 43200, place_limit_change, 1 },
+	{ "scanner_wave", HAS_STATUS | HAS_PATH, 600, 7200, place_scanner_wave, 1 },
+	{ "collection_gap", 0, 60, 900, place_gap, 0 },
+	{ "maintenance", HAS_STATUS, 300, 1800, place_maintenance, 0 },
+	{ "prompt_release", 0, 1800, 7200, place_prompt_release, 0 },
+	{ "quota", HAS_STATUS, 600, 14400, place_quota, 1 },
 };
 #define LAB_BENIGNS ((int)(sizeof(lab_benigns) / sizeof(lab_benigns[0])))
 

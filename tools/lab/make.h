@@ -205,6 +205,9 @@ static inline int run_one(struct run *x, double t, int src, int who, int n)
 	if (q.status >= 429 && n < 3 && rnd_chance(&lab->r, s->retry))
 		retry_push(x, (struct retry){ t + q.duration + rnd_range(&lab->r, 0.5, 2) * (1 << n), src, s->last, n + 1 });
 	q.out = lab->order == ORDER_COMPLETION ? t + q.duration : lab->order == ORDER_SHUFFLED ? t + (rnd_chance(&lab->r, 0.01) ? rnd_range(&lab->r, 1, 5) : rnd_range(&lab->r, 0, 1.2)) : t;
+	for (int i = 0; i < lab->gap_n; i++)
+		if (shape_at(&lab->gap[i], t) > 0)
+			return 0;
 	if (lab->lossy > 0) {
 		if (t >= x->second + 1) {
 			r = lost_flush(x);

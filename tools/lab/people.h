@@ -77,6 +77,21 @@ static inline void source_rate_fill(struct lab *lab, struct source *s, double me
 	}
 }
 
+/* What a customer's requests weigh is not the same every hour either. */
+static inline void source_wander_fill(struct lab *lab, struct source *s)
+{
+	double step = rnd_log(&lab->r, 0.01, 0.12), pull = rnd_log(&lab->r, 0.01, 0.15), at[2] = { 0, 0 };
+
+	s->wander = lab_realloc(NULL, 2 * sizeof(float) * (size_t)lab->bins);
+	for (int b = 0; b < lab->bins; b++)
+		for (int k = 0; k < 2; k++) {
+			at[k] += step * rnd_normal(&lab->r) - pull * at[k];
+			if (rnd_chance(&lab->r, 0.0007)) /* it does something else for a while */
+				at[k] += 0.6 * rnd_normal(&lab->r);
+			s->wander[2 * b + k] = (float)at[k];
+		}
+}
+
 /* ---- identities ------------------------------------------------------------------------------------------------ */
 static inline uint16_t agent_new(struct lab *lab, bool browser)
 {
@@ -181,7 +196,12 @@ static inline void customer_add(struct lab *lab, double mean, int rank)
 		addrs = nets; /* NAT */
 	who_fill(lab, s, size, keys, nets, lab->gateway ? 0 : addrs, rnd_range(r, 0, 1.4), rnd_chance(r, 0.15));
 	s->exclusive = !lab->gateway;
+	if (!lab->gateway && rnd_chance(r, 0.15)) { /* machines that come and go, each with an address of its own */
+		s->roam_s = rnd_log(r, 900, 43200);
+		s->exclusive = false;
+	}
 	source_rate_fill(lab, s, mean, rnd_chance(r, 0.72) ? -1 : rnd_int(r, 3));
+	source_wander_fill(lab, s);
 	snprintf(s->name, sizeof(s->name), "customer %d", rank + 1);
 }
 
@@ -202,7 +222,10 @@ static inline void crowd_add(struct lab *lab, double mean, int people)
 	who_fill(lab, s, people, 0, lab->gateway ? 0 : people, lab->gateway ? 0 : people + people / 3, rnd_range(r, 0.4, 1.1), true);
 	s->exclusive = !lab->gateway;
 	s->crowd = true;
+	if (!lab->gateway && rnd_chance(r, 0.3))
+		s->roam_s = rnd_log(r, 3600, 86400);
 	source_rate_fill(lab, s, mean, rnd_int(r, 2));
+	source_wander_fill(lab, s);
 	snprintf(s->name, sizeof(s->name), "crowd");
 }
 
@@ -224,6 +247,12 @@ static inline void models_draw(struct lab *lab)
 		snprintf(m->name, sizeof(m->name), "%s", m->embed ? embed[rnd_int(r, 3)] : names[(first + i) % 8]);
 		if (m->embed)
 			m->tpot0 = 0;
+		for (double t = 0, apart = 86400 / rnd_log(r, 0.3, 8); m->hiccup_n < LAB_HICCUPS_MAX; m->hiccup_n++) {
+			t += apart * rnd_exp(r);
+			if (t > lab->len)
+				break;
+			m->hiccup[m->hiccup_n] = (struct hiccup){ t, rnd_log(r, 1, 8), rnd_chance(r, 0.4) ? rnd_range(r, 0.1, 0.6) : 0, rnd_log(r, 1, 4) };
+		}
 	}
 }
 

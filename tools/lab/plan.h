@@ -261,6 +261,25 @@ static inline int label_order(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
+/* Days that are not like others: the clock's change, weekends. */
+static inline void plan_calendar_days(struct lab *lab)
+{
+	if (lab->dst_at < lab->len) {
+		struct label *l = benign_label(lab, "dst_shift", "the clocks change: everything comes an hour earlier", lab->dst_at, fmin(lab->len, lab->dst_at + 2 * 86400), 1, "\"traffic_drop\",\"flash_crowd\"", "info");
+
+		label_scope(l, "global", "");
+	}
+	for (double t = 0; t < lab->len; t += 3600) {
+		double clock = (lab->epoch + t) / 3600 + lab->zone;
+		struct label *l;
+
+		if (fmod(floor(clock / 24) + 4, 7) != 6 || fmod(floor(clock), 24) != 0)
+			continue;
+		l = benign_label(lab, "weekend", "Saturday and Sunday", t, fmin(lab->len, t + 2 * 86400), 1, "", "");
+		label_scope(l, "global", "");
+	}
+}
+
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 {
@@ -308,6 +327,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 	site_people(lab);
 	plan_natural(lab);
 	if (hard) {
+		plan_calendar_days(lab);
 		plan_benign(lab, lab->warmup + 600, 6 + (int)(lab->len / 86400 * 1.5));
 	} else if (cold) {
 		plan_attacks(lab, o, 600, 2 + rnd_int(r, 4));
@@ -332,8 +352,10 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 
 static inline void lab_done(struct lab *lab)
 {
-	for (int i = 0; i < lab->src_n; i++)
+	for (int i = 0; i < lab->src_n; i++) {
 		free(lab->src[i].rate);
+		free(lab->src[i].wander);
+	}
 	for (int i = 0; i < lab->model_n; i++)
 		free(lab->model[i].busy);
 	for (int i = 0; i < lab->label_n; i++)

@@ -56,12 +56,13 @@ static inline void busy_until(struct model *m, double now)
 /* ---- mods of one request ---------------------------------------------------------------------------------------- */
 struct bent {
 	double prompt, answer, cache, e5xx, stream_error, e4xx, e401;
-	int model, agent, addr_of;
+	int model, agent, addr_of, cap;
+	uint32_t key;
 };
 
 static inline void bend(struct lab *lab, const struct source *s, double t, int who, int model, struct bent *ret)
 {
-	*ret = (struct bent){ 1, 1, 1, 0, 0, 0, 0, -1, -1, -1 };
+	*ret = (struct bent){ 1, 1, 1, 0, 0, 0, 0, -1, -1, -1, 0, 0 };
 	for (int i = 0; i < s->mod_n; i++) {
 		const struct mod *m = &lab->mods[s->mod[i]];
 		double at;
@@ -86,6 +87,11 @@ static inline void bend(struct lab *lab, const struct source *s, double t, int w
 		case MOD_AGENT:
 			if (rnd_chance(&lab->r, m->value * at))
 				ret->agent = m->aux;
+			break;
+		case MOD_KEY: ret->key = (uint32_t)m->aux; break;
+		case MOD_CAP:
+			if (rnd_chance(&lab->r, m->value * at))
+				ret->cap = m->aux;
 			break;
 		case MOD_ADDR:
 			if (rnd_chance(&lab->r, m->value * at))
@@ -215,12 +221,20 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 	m = &lab->model[model];
 	w = &lab->who[who];
 	*q = (struct rec){ .t = t, .model = (uint8_t)model, .path = (uint8_t)s->path, .weight = 1, .retry = (uint8_t)retry, .status = 200, .limit = s->limit ? s->limit : -1 };
-	q->key = s->keyless ? 0 : w->key;
+	q->key = s->keyless ? 0 : w->key + b.key;
 	q->user = w->user;
 	q->agent = b.agent >= 0 ? (uint16_t)b.agent : w->agent;
 	from = b.addr_of >= 0 ? b.addr_of : who;
 	w = &lab->who[from];
 	q->addr = w->addr_n ? w->addr[w->addr_n > 1 ? rnd_int(r, w->addr_n) : 0] : lab->gateways[rnd_int(r, LAB_GATEWAYS)];
+	if (s->roam_s > 0 && b.addr_of < 0 && w->addr_n) { /* the phase is each one's own */
+		uint64_t turn = (uint64_t)((t + (double)(mix64((uint64_t)who) % 65536) / 65536 * s->roam_s) / s->roam_s), host = mix64(q->addr ^ turn << 32 ^ lab->salt);
+
+		if (s->crowd) /* from one network into the next */
+			q->addr = q->addr >> 63 ? (q->addr & ~UINT64_C(0xffffffffffff)) | (host & 0xffffffffffff) : (q->addr & 0xff000000) | (host % 0xfeffff + 1);
+		else
+			q->addr = (q->addr & ~UINT64_C(0xff)) | (host % 254 + 1);
+	}
 	s->sent++;
 	if (s->path >= PATH_HEALTH && s->path != PATH_OLLAMA) {
 		bool found = s->path < PATH_OLLAMA;
@@ -233,6 +247,12 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 		q->hash = q->sim = 0;
 		q->entropy = -1;
 		return;
+	}
+	if (s->wander) {
+		int bin = (int)(t / LAB_STEP_S);
+
+		b.prompt *= exp((double)s->wander[2 * bin]);
+		b.answer *= exp((double)s->wander[2 * bin + 1]);
 	}
 	request_prompt(lab, s, q);
 	answer = q->prompt * b.prompt;
@@ -249,6 +269,12 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 	bend_model(lab, m, t, &ttft_x, &tpot_x, &slots_x);
 	busy_until(m, t);
 	slots = m->slots * slots_x;
+	while (m->hiccup_at < m->hiccup_n && m->hiccup[m->hiccup_at].t + m->hiccup[m->hiccup_at].length < t)
+		m->hiccup_at++;
+	if (m->hiccup_at < m->hiccup_n && m->hiccup[m->hiccup_at].t <= t) {
+		b.e5xx += m->hiccup[m->hiccup_at].e5xx;
+		ttft_x *= m->hiccup[m->hiccup_at].ttft;
+	}
 	full = m->busy_n / slots;
 	m->full += full;
 	m->asked++;
@@ -274,7 +300,11 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 		q->finish = FINISH_STOP;
 		if (s->cap > 0 && s->limit && rnd_chance(r, s->cap))
 			answer = s->limit;
-		if (s->limit && answer >= s->limit) {
+		if (b.cap) {
+			q->limit = b.cap;
+			answer = b.cap;
+			q->finish = FINISH_LENGTH;
+		} else if (s->limit && answer >= s->limit) {
 			answer = s->limit;
 			q->finish = FINISH_LENGTH;
 			q->reasoning = q->reasoning > s->limit ? s->limit : q->reasoning;

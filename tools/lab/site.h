@@ -39,6 +39,8 @@ enum mod_what {
 	MOD_MODEL,  /* share of requests that go to `aux` instead */
 	MOD_ADDR,   /* share of requests that come from the addresses of who `aux`… instead */
 	MOD_AGENT,  /* share of requests with the agent `aux` */
+	MOD_KEY,    /* the keys are others */
+	MOD_CAP,    /* share of answers that end at a limit of `aux` tokens */
 	MOD_TTFT,   /* of model `aux`, times; these three are the server's */
 	MOD_TPOT,
 	MOD_SLOTS,
@@ -71,6 +73,8 @@ struct source {
 	/* when */
 	double next, level; /* level: constant rate where `rate` is NULL */
 	float *rate;
+	float *wander; /* of the tokens: two logarithms a bin, prompts and answers */
+	double roam_s; /* addresses change as often; 0: they stay */
 	struct shape sh;
 	double cv;
 	bool weibull;
@@ -99,6 +103,11 @@ struct source {
 	char name[24];
 };
 
+#define LAB_HICCUPS_MAX 256
+struct hiccup {
+	double t, length, e5xx, ttft;
+};
+
 struct model {
 	char name[40];
 	double ttft0, prefill, tpot0, slots, noise, base5xx;
@@ -112,8 +121,11 @@ struct model {
 	double strained_since; /* -1: it is not */
 	int calm;              /* minutes */
 	int mod[LAB_MODS_MAX], mod_n;
+	struct hiccup hiccup[LAB_HICCUPS_MAX]; /* in order; too short to be anybody's business */
+	int hiccup_n, hiccup_at;
 };
 
+#define LAB_GAPS_MAX 16
 #define LABEL_ACTORS_MAX 96 /* of a botnet the busiest are enough */
 struct actor {
 	const char *kind;
@@ -155,6 +167,8 @@ struct lab {
 	int who_n, who_cap;
 	struct mod *mods;
 	int mod_n, mod_cap;
+	struct shape gap[LAB_GAPS_MAX]; /* when nothing is written */
+	int gap_n;
 	struct label *label;
 	int label_n, label_cap;
 	struct out calendar;
@@ -232,7 +246,7 @@ static inline struct source *source_new(struct lab *lab, const struct source *li
 	LAB_GROW(lab->src, lab->src_n, lab->src_cap, 1);
 	s = &lab->src[lab->src_n++];
 	*s = copy;
-	s->rate = NULL;
+	s->rate = s->wander = NULL;
 	s->mod_n = 0;
 	s->last = -1;
 	s->sent = 0;

@@ -17,7 +17,15 @@ make_one() { # name seed options...
 	"$lab" make --seed "$((base + seed))" --out "$dir/$name" "$@"
 }
 for i in 01 02 03 04 05 06 07 08 09 10 11 12; do
-	make_one "$set_-$i" "${i#0}"
+	case $i in # most profiles are drawn; these must be there
+	02) how=gateway ;;
+	04) how=five ;;
+	06) how=nokeys ;;
+	08) how=completion ;;
+	10) how=csv ;;
+	*) how= ;;
+	esac
+	make_one "$set_-$i" "${i#0}" ${how:+--profile $how}
 done
 for i in 1 2 3 4; do
 	make_one "clean-$i" "10$i" --kind clean
