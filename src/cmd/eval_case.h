@@ -42,6 +42,7 @@ struct eval_incident {
 	double end; /* NAN: never closed */
 	int opened, final;
 	int severity; /* the worst; -1 before the first event */
+	double score; /* the highest; 0 where none was told */
 	bool alerted;
 	struct eval_turn *turn;
 	size_t turns;
@@ -63,5 +64,16 @@ int eval_read_labels(const char *path, struct eval_classes *classes, struct eval
 /* Events. A line that is no event is counted and told to `complain`; a file that holds nothing else is -EBADMSG. */
 int eval_read_events(const char *path, struct eval_classes *classes, struct eval_stream *s, void (*complain)(const char *message), char why[EVAL_WHY]);
 void eval_stream_done(struct eval_stream *s);
+
+/* The same line by line, for events that are in no file. */
+struct eval_book;
+int eval_book_open(struct eval_classes *classes, struct eval_stream *s, struct eval_book **ret);
+/* 0; -EBADMSG: no event, *ret_bad says why; -ENOMEM, -E2BIG. */
+int eval_book_take(struct eval_book *b, const char *line, size_t n, const char **ret_bad);
+struct eval_book *eval_book_free(struct eval_book *b);
+static inline void eval_book_freep(struct eval_book **b)
+{
+	eval_book_free(*b);
+}
 
 #endif

@@ -19,14 +19,12 @@ struct live {
 	size_t cap, n;
 };
 
-struct reading {
-	const char *path;
+struct eval_book {
 	struct eval_classes *classes;
 	struct eval_stream *s;
 	size_t cap;
 	struct live live;
-	void (*complain)(const char *message);
-	uint64_t line, events;
+	uint64_t line;
 	int error;
 };
 
@@ -107,7 +105,7 @@ static int severity_of(const char *s)
 	return s && !strcmp(s, "critical") ? SEVERITY_CRITICAL : SEVERITY_WARNING;
 }
 
-static int name_from(struct reading *rd, struct eval_names *set, const json_t *o, bool needs_value)
+static int name_from(struct eval_book *bk, struct eval_names *set, const json_t *o, bool needs_value)
 {
 	const json_t *v = json_object_get(o, "value");
 	const char *kind = text_of(o, "kind");
@@ -120,7 +118,7 @@ static int name_from(struct reading *rd, struct eval_names *set, const json_t *o
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
 	r = eval_names_add(set, kind, json_is_integer(v) ? number : json_is_string(v) ? json_string_value(v) : "");
 	if (r == -E2BIG) {
-		rd->s->names_left_out++;
+		bk->s->names_left_out++;
 		r = 0;
 	}
 	return r;
@@ -140,10 +138,10 @@ static int turn_add(struct eval_incident *in, double t, int cls)
 	return 0;
 }
 
-static int incident_take(struct reading *rd, struct eval_incident *in, const json_t *e, double t)
+static int incident_take(struct eval_book *bk, struct eval_incident *in, const json_t *e, double t)
 {
 	const char *name = text_of(e, "class");
-	int cls = name ? eval_class_of(rd->classes, name) : in->final, r = 0;
+	int cls = name ? eval_class_of(bk->classes, name) : in->final, r = 0;
 	json_t *entry;
 	size_t i;
 
@@ -152,6 +150,8 @@ static int incident_take(struct reading *rd, struct eval_incident *in, const jso
 	if (cls != in->final)
 		r = turn_add(in, t, cls);
 	in->final = cls;
+	if (json_is_number(json_object_get(e, "score")))
+		in->score = MAX(in->score, json_number_value(json_object_get(e, "score")));
 	in->severity = MAX(in->severity, severity_of(text_of(e, "severity")));
 	if (in->severity >= SEVERITY_WARNING && !in->alerted) {
 		in->alerted = true;
@@ -161,35 +161,35 @@ static int incident_take(struct reading *rd, struct eval_incident *in, const jso
 			in->opened = cls;
 	}
 	if (r == 0)
-		r = name_from(rd, &in->scopes, json_object_get(e, "scope"), false);
+		r = name_from(bk, &in->scopes, json_object_get(e, "scope"), false);
 	json_array_foreach(json_object_get(e, "top"), i, entry) {
 		const json_t *share = json_object_get(entry, "share");
 
 		if (i == NAMED_FIRST || r < 0)
 			break;
 		if (json_is_number(share) && json_number_value(share) >= NAMED_SHARE)
-			r = name_from(rd, &in->names, entry, true);
+			r = name_from(bk, &in->names, entry, true);
 	}
 	return r;
 }
 
-static int incident_new(struct reading *rd, const json_t *e, const char *id, double t, size_t *ret)
+static int incident_new(struct eval_book *bk, const json_t *e, const char *id, double t, size_t *ret)
 {
-	struct eval_stream *s = rd->s;
+	struct eval_stream *s = bk->s;
 	const char *name = text_of(e, "class");
 	struct eval_incident *in;
-	int cls = name ? eval_class_of(rd->classes, name) : CLASS_UNKNOWN;
+	int cls = name ? eval_class_of(bk->classes, name) : CLASS_UNKNOWN;
 
 	if (cls < 0)
 		return cls;
-	if (s->incidents == rd->cap) {
-		size_t cap = rd->cap ? rd->cap * 2 : 64;
+	if (s->incidents == bk->cap) {
+		size_t cap = bk->cap ? bk->cap * 2 : 64;
 
 		in = cap > EVAL_INCIDENTS_MAX ? NULL : reallocarray(s->incident, cap, sizeof(*in));
 		if (!in)
 			return cap > EVAL_INCIDENTS_MAX ? -E2BIG : -ENOMEM;
 		s->incident = in;
-		rd->cap = cap;
+		bk->cap = cap;
 	}
 	in = &s->incident[s->incidents];
 	*in = (struct eval_incident){ .t = t, .end = NAN, .opened = cls, .final = cls, .severity = -1, .id = strdup(id) };
@@ -197,10 +197,10 @@ static int incident_new(struct reading *rd, const json_t *e, const char *id, dou
 	return in->id ? turn_add(in, t, cls) : -ENOMEM;
 }
 
-/* NULL: taken, or out of memory (rd->error). Else why this is no event. */
-static const char *take(struct reading *rd, const json_t *e, const char *id)
+/* NULL: taken, or out of memory (bk->error). Else why this is no event. */
+static const char *take(struct eval_book *bk, const json_t *e, const char *id)
 {
-	struct live_row *row = live_get(&rd->live, id);
+	struct live_row *row = live_get(&bk->live, id);
 	const char *kind = text_of(e, "event");
 	bool close = kind && !strcmp(kind, "close");
 	double t = time_of(e, "detected"), end = time_of(e, "end");
@@ -209,7 +209,7 @@ static const char *take(struct reading *rd, const json_t *e, const char *id)
 	if (isnan(t))
 		t = time_of(e, "start");
 	if (!row) {
-		rd->error = -ENOMEM;
+		bk->error = -ENOMEM;
 		return NULL;
 	}
 	if (row->incident == NONE) {
@@ -217,12 +217,12 @@ static const char *take(struct reading *rd, const json_t *e, const char *id)
 			return "neither detected nor start is a time";
 		if (close)
 			return "closes what is not open";
-		rd->error = incident_new(rd, e, id, t, &row->incident);
-		if (rd->error < 0)
+		bk->error = incident_new(bk, e, id, t, &row->incident);
+		if (bk->error < 0)
 			return NULL;
 	}
-	in = &rd->s->incident[row->incident];
-	rd->error = incident_take(rd, in, e, isnan(t) ? in->t : t);
+	in = &bk->s->incident[row->incident];
+	bk->error = incident_take(bk, in, e, isnan(t) ? in->t : t);
 	if (close) {
 		in->end = isnan(end) ? t : isnan(t) ? end : MAX(end, t);
 		if (isnan(in->end))
@@ -232,7 +232,7 @@ static const char *take(struct reading *rd, const json_t *e, const char *id)
 	return NULL;
 }
 
-static const char *take_line(struct reading *rd, const char *line, size_t n)
+static const char *take_line(struct eval_book *bk, const char *line, size_t n)
 {
 	json_error_t je;
 	json_t *e = json_loadb(line, n, 0, &je);
@@ -246,21 +246,54 @@ static const char *take_line(struct reading *rd, const char *line, size_t n)
 		return e ? "not an object" : "not JSON";
 	}
 	/* An id that is no text is one nevertheless; without any the event stands alone. */
-	if (!id)
-		r = asprintf(&made, "\1line %llu", (unsigned long long)rd->line);
-	else if (!json_is_string(id)) {
+	if (!id) {
+		r = asprintf(&made, "\1line %llu", (unsigned long long)bk->line);
+	} else if (!json_is_string(id)) {
 		CLEANUP(freep) char *text = json_dumps(id, JSON_ENCODE_ANY | JSON_SORT_KEYS);
 
 		r = text ? asprintf(&made, "\1%s", text) : -1;
 	}
 	if (r < 0) {
 		made = NULL;
-		rd->error = -ENOMEM;
+		bk->error = -ENOMEM;
 	} else {
-		why = take(rd, e, made ? made : json_string_value(id));
+		why = take(bk, e, made ? made : json_string_value(id));
 	}
 	json_decref(e);
 	return why;
+}
+
+int eval_book_open(struct eval_classes *classes, struct eval_stream *s, struct eval_book **ret)
+{
+	struct eval_book *bk = calloc(1, sizeof(*bk));
+
+	if (!bk)
+		return -ENOMEM;
+	bk->classes = classes;
+	bk->s = s;
+	*ret = bk;
+	return 0;
+}
+
+struct eval_book *eval_book_free(struct eval_book *bk)
+{
+	if (bk)
+		live_done(&bk->live);
+	free(bk);
+	return NULL;
+}
+
+int eval_book_take(struct eval_book *bk, const char *line, size_t n, const char **ret_bad)
+{
+	const char *bad;
+
+	bk->line++;
+	bad = take_line(bk, line, n);
+	if (bk->error < 0)
+		return bk->error;
+	if (bad)
+		*ret_bad = bad;
+	return bad ? -EBADMSG : 0;
 }
 
 /* One line into buf, the newline not. Its length; EVAL_LINE_MAX: it is longer, and passed over; -1: there is none. */
@@ -277,49 +310,48 @@ static ssize_t line_next(FILE *f, char *buf)
 
 static bool blank(const char *p, size_t n)
 {
-	while (n && strchr(" \t\r\f\v", p[n - 1]) && p[n - 1])
+	while (n && p[n - 1] && strchr(" \t\r\f\v", p[n - 1]))
 		n--;
 	return n == 0;
 }
 
 int eval_read_events(const char *path, struct eval_classes *classes, struct eval_stream *s, void (*complain)(const char *message), char why[EVAL_WHY])
 {
-	struct reading rd = { .path = path, .classes = classes, .s = s, .complain = complain };
 	CLEANUP(freep) char *buf = malloc(EVAL_LINE_MAX);
 	CLEANUP(fclosep) FILE *f = fopen(path, "re");
-	uint64_t first_bad = 0;
+	CLEANUP(eval_book_freep) struct eval_book *bk = NULL;
+	uint64_t line = 0, events = 0, first_bad = 0;
 	ssize_t n;
+	int r;
 
 	if (!f)
 		return snprintf(why, EVAL_WHY, "%s: %s", path, strerror(errno)), -EBADMSG;
-	if (!buf)
-		rd.error = -ENOMEM;
-	while (!rd.error && (n = line_next(f, buf)) >= 0) {
-		const char *bad;
+	r = buf ? eval_book_open(classes, s, &bk) : -ENOMEM;
+	while (r == 0 && (n = line_next(f, buf)) >= 0) {
+		const char *bad = "too long";
 
-		rd.line++;
+		line++;
 		if (blank(buf, (size_t)n))
 			continue;
-		bad = n == EVAL_LINE_MAX ? "too long" : take_line(&rd, buf, (size_t)n);
-		if (!bad) {
-			rd.events++;
+		r = n == EVAL_LINE_MAX ? -EBADMSG : eval_book_take(bk, buf, (size_t)n, &bad);
+		events += r == 0;
+		if (r != -EBADMSG)
 			continue;
-		}
+		r = 0;
+		if (!first_bad)
+			first_bad = line;
 		if (s->bad_lines++ < COMPLAINTS_MAX && complain) {
-			snprintf(why, EVAL_WHY, "%s:%llu: %s, skipped", path, (unsigned long long)rd.line, bad);
+			snprintf(why, EVAL_WHY, "%s:%llu: %s, skipped", path, (unsigned long long)line, bad);
 			complain(why);
 		}
-		if (!first_bad)
-			first_bad = rd.line;
 	}
-	live_done(&rd.live);
-	if (rd.error == 0 && ferror(f))
-		rd.error = -EIO;
-	if (rd.error == 0 && s->bad_lines && !rd.events) {
+	if (r == 0 && ferror(f))
+		r = -EIO;
+	if (r == 0 && first_bad && !events) {
 		snprintf(why, EVAL_WHY, "%s:%llu: no event here, nor in any other line", path, (unsigned long long)first_bad);
 		return -EBADMSG;
 	}
-	if (rd.error < 0)
-		snprintf(why, EVAL_WHY, "%s:%llu: %s", path, (unsigned long long)rd.line, rd.error == -E2BIG ? "too many incidents or classes" : strerror(-rd.error));
-	return rd.error;
+	if (r < 0)
+		snprintf(why, EVAL_WHY, "%s:%llu: %s", path, (unsigned long long)line, r == -E2BIG ? "too many incidents or classes" : strerror(-r));
+	return r;
 }
