@@ -1,5 +1,7 @@
 /*
- * weir-lab - labelled traffic, from a seed: to a directory, to a pipe in real time, or against a server.
+ * weir-lab - labelled traffic, from a seed: into a directory, to standard output in real time, or against a server.
+ *
+ * The same seed gives the same bytes. docs/lab.md says what is in them.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -8,16 +10,14 @@
 #include <time.h>
 
 #include "lab/make.h"
+#include "lab/stream.h"
 
-static int emit_out(void *ctx, const struct lab *lab, const struct rec *q)
+static volatile sig_atomic_t stopping;
+
+static void on_signal(int sig)
 {
-	struct out *o = ctx;
-
-	if (lab->format == FMT_CSV)
-		rec_csv(o, lab, q);
-	else
-		rec_json(o, lab, q);
-	return o->error;
+	(void)sig;
+	stopping = 1;
 }
 
 static int file_open(const char *dir, const char *name, struct out *ret)
@@ -44,49 +44,96 @@ static int file_close(struct out *o, int r)
 	return r ? r : -o->error;
 }
 
+static int dir_make(const char *dir)
+{
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
+		fprintf(stderr, "weir-lab: %s: %s\n", dir, strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+/* What stands beside the records. */
+static int facts_write(const struct lab *lab, const char *dir)
+{
+	struct out o;
+
+	if (file_open(dir, "labels.json", &o) < 0)
+		return -EIO;
+	labels_json(&o, lab);
+	if (file_close(&o, 0) || file_open(dir, "stream.json", &o) < 0)
+		return -EIO;
+	stream_json(&o, lab);
+	if (file_close(&o, 0))
+		return -EIO;
+	if (!lab->calendar.n)
+		return 0;
+	if (file_open(dir, "calendar.jsonl", &o) < 0)
+		return -EIO;
+	out_room(&o);
+	memcpy(o.p, lab->calendar.p, lab->calendar.n);
+	o.n = lab->calendar.n;
+	return file_close(&o, 0);
+}
+
 static int cmd_make(struct lab *lab, const char *dir)
 {
 	struct out o;
 	int r;
 
-	if (!dir) {
-		fputs("weir-lab: make wants --out DIR\n", stderr);
-		return 2;
-	}
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
-		fprintf(stderr, "weir-lab: %s: %s\n", dir, strerror(errno));
-		return 1;
-	}
-	if (file_open(dir, lab->format == FMT_CSV ? "records.csv" : "records.jsonl", &o) < 0)
+	if (dir_make(dir) < 0 || file_open(dir, lab->format == FMT_CSV ? "records.csv" : "records.jsonl", &o) < 0)
 		return 1;
 	if (lab->format == FMT_CSV)
 		csv_head(&o, lab);
-	r = lab_run(lab, emit_out, &o);
-	if (file_close(&o, r) || file_open(dir, "labels.json", &o) < 0)
+	r = lab_run(lab, rec_write, &o);
+	if (file_close(&o, r) || facts_write(lab, dir) < 0)
 		return 1;
-	labels_json(&o, lab);
-	if (file_close(&o, 0) || file_open(dir, "stream.json", &o) < 0)
-		return 1;
-	stream_json(&o, lab);
-	if (file_close(&o, 0))
-		return 1;
-	if (lab->calendar.n) {
-		if (file_open(dir, "calendar.jsonl", &o) < 0)
-			return 1;
-		out_room(&o);
-		memcpy(o.p, lab->calendar.p, lab->calendar.n);
-		o.n = lab->calendar.n;
-		if (file_close(&o, 0))
-			return 1;
-	}
-	fprintf(stderr, "weir-lab: %s: seed %llu, %s, %.2f days, %llu records, %d labels\n", dir, (unsigned long long)lab->seed, lab->kind, lab->len / 86400, (unsigned long long)lab->records, lab->label_n);
+	fprintf(stderr, "weir-lab: %s: seed %llu, %s, %.2f days, %llu records, %d labels\n", dir, (unsigned long long)lab->seed, lab->kind,
+		lab->len / 86400, (unsigned long long)lab->records, lab->label_n);
 	return 0;
+}
+
+static int cmd_stream(struct lab *lab, const char *dir, double speed, double limit)
+{
+	struct paced p = { .out = { .fd = STDOUT_FILENO }, .speed = speed, .limit = limit, .stop = &stopping };
+	int r;
+
+	if (dir && dir_make(dir) < 0)
+		return 1;
+	clock_gettime(CLOCK_MONOTONIC, &p.since);
+	if (lab->format == FMT_CSV)
+		csv_head(&p.out, lab);
+	r = lab_run(lab, emit_paced, &p);
+	out_flush(&p.out);
+	free(p.out.p);
+	if (p.out.error && p.out.error != EPIPE)
+		fprintf(stderr, "weir-lab: %s\n", strerror(p.out.error));
+	if (r == -EINTR && lab->len > paced_elapsed(&p) * speed)
+		lab->len = paced_elapsed(&p) * speed; /* what was not played did not happen */
+	for (int i = 0; i < lab->label_n; i++)
+		if (lab->label[i].start >= lab->len) {
+			free(lab->label[i].actor);
+			lab->label[i--] = lab->label[--lab->label_n];
+		} else if (lab->label[i].end > lab->len) {
+			lab->label[i].end = lab->len;
+		}
+	qsort(lab->label, (size_t)lab->label_n, sizeof(*lab->label), label_order);
+	return (dir && facts_write(lab, dir) < 0) || p.out.error ? 1 : 0;
 }
 
 static void usage(FILE *f)
 {
-	fputs("usage: weir-lab make   --seed N [--kind tune|test|clean|hard|cold] [--profile NAME] [--days D] [--rate R] [--records N] --out DIR\n"
-	      "profiles:", f);
+	fputs("usage: weir-lab make   [options] --out DIR              records, labels.json, stream.json, calendar.jsonl\n"
+	      "       weir-lab stream [options] [--speed S] [--limit S] [--out DIR]   records on standard output in real time; labels into DIR\n"
+	      "  --seed N             (1); from 1000 on: other traces, and attacks that tuning never sees\n"
+	      "  --kind K             tune or test (by the seed: a stream with attacks), cold, hard, clean\n"
+	      "  --only CLASS         attacks of one class only\n"
+	      "  --days D             length, else drawn; --rate R: mean requests a second, else drawn\n"
+	      "  --records N          about so many at most (550000)\n"
+	      "  --start T            epoch seconds of the first second (make: drawn; stream: now)\n"
+	      "  --speed S            stream: so many times faster than the clock (1); --limit S: end after so many seconds\n"
+	      "  --profile NAME       how the site is seen, else drawn:",
+	      f);
 	for (int i = 0; i < LAB_PROFILES; i++)
 		fprintf(f, " %s", lab_profiles[i].name);
 	fputs("\n", f);
@@ -95,12 +142,15 @@ static void usage(FILE *f)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "seed", 1, NULL, 's' }, { "kind", 1, NULL, 'k' }, { "profile", 1, NULL, 'p' }, { "days", 1, NULL, 'd' }, { "rate", 1, NULL, 'r' },
-		{ "records", 1, NULL, 'n' }, { "out", 1, NULL, 'o' }, { "only", 1, NULL, 'c' }, { "help", 0, NULL, 'h' }, { 0 },
+		{ "seed", 1, NULL, 's' },    { "kind", 1, NULL, 'k' }, { "profile", 1, NULL, 'p' }, { "days", 1, NULL, 'd' },  { "rate", 1, NULL, 'r' },
+		{ "records", 1, NULL, 'n' }, { "out", 1, NULL, 'o' },  { "only", 1, NULL, 'c' },    { "start", 1, NULL, 't' }, { "speed", 1, NULL, 'x' },
+		{ "limit", 1, NULL, 'l' },   { "help", 0, NULL, 'h' }, { 0 },
 	};
+	struct sigaction act = { .sa_handler = on_signal };
 	struct lab_opts o = { .seed = 1 };
-	const char *dir = NULL;
-	struct lab lab;
+	double speed = 1, limit = 0;
+	const char *dir = NULL, *cmd;
+	struct lab *lab;
 	int r;
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -111,24 +161,34 @@ int main(int argc, char **argv)
 		case 'd': o.days = atof(optarg); break;
 		case 'r': o.rate = atof(optarg); break;
 		case 'n': o.records = atof(optarg); break;
+		case 't': o.start = atof(optarg); break;
 		case 'o': dir = optarg; break;
 		case 'c': o.only = optarg; break;
+		case 'x': speed = atof(optarg); break;
+		case 'l': limit = atof(optarg); break;
 		case 'h': usage(stdout); return 0;
 		default: usage(stderr); return 2;
 		}
 	}
-	if (optind + 1 != argc || strcmp(argv[optind], "make") != 0 || (o.only && attack_find(o.only) < 0)) {
+	cmd = optind + 1 == argc ? argv[optind] : "";
+	if ((strcmp(cmd, "make") != 0 || !dir) && strcmp(cmd, "stream") != 0) {
 		usage(stderr);
 		return 2;
 	}
-	r = lab_plan(&lab, &o);
-	if (r == -ERANGE)
-		fputs("weir-lab: seeds below 1000 are for tuning, the others for tests\n", stderr);
-	else if (r < 0)
-		usage(stderr);
-	if (r < 0)
+	if (!strcmp(cmd, "stream") && o.start <= 0)
+		o.start = (double)time(NULL);
+	lab = lab_realloc(NULL, sizeof(*lab));
+	r = speed > 0 ? lab_plan(lab, &o) : -EINVAL;
+	if (r < 0) {
+		fputs(r == -ERANGE ? "weir-lab: seeds below 1000 are for tuning, the others for tests\n" : "weir-lab: no such kind, profile, class or number\n", stderr);
+		free(lab);
 		return 2;
-	r = cmd_make(&lab, dir);
-	lab_done(&lab);
+	}
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	r = !strcmp(cmd, "make") ? cmd_make(lab, dir) : cmd_stream(lab, dir, speed, limit);
+	lab_done(lab);
+	free(lab);
 	return r;
 }

@@ -411,8 +411,9 @@ enum { COST_PROMPTS, COST_ANSWERS, COST_BOTH, COST_LOOP, COST_REASONING, COST_FI
 static inline double place_cost(struct lab *lab, int variant, double t, double length, double x)
 {
 	struct rnd *r = &lab->r;
-	double base = lab_mean(lab, t, t + length), share, own, more = 1;
+	double base = lab_mean(lab, t, t + length), share = 0, own, more = 1, prompt, answer;
 	int of = -1, lo = 0, n = 0, m;
+	bool capped;
 	struct shape sh;
 	struct source *s;
 	struct label *l;
@@ -433,39 +434,26 @@ static inline double place_cost(struct lab *lab, int variant, double t, double l
 	sh = shape_flat(t, t + length);
 	if (variant == COST_SLOW)
 		sh.in = length * 0.3;
-	if (s->path == PATH_EMBED || lab->model[s->model].embed || variant == COST_FILES)
+	prompt = s->prompt_scale * law_mean(lab_laws[s->law].prompt);
+	answer = source_tokens(lab, s) - prompt;
+	capped = s->limit > 0; /* answers cannot grow */
+	if (answer <= 0 || variant == COST_FILES)
 		variant = variant == COST_LOOP ? COST_LOOP : COST_PROMPTS;
-	if ((variant == COST_ANSWERS || variant == COST_REASONING) && s->limit && s->limit < 4096)
+	if ((variant == COST_ANSWERS || variant == COST_REASONING) && (capped || answer < 0.25 * prompt))
 		variant = COST_BOTH;
-	if (variant == COST_ANSWERS || variant == COST_REASONING) { /* what share of its tokens answers are decides how long they must get */
-		double pr = s->prompt_scale * law_mean(lab_laws[s->law].prompt), an = s->answer_scale * (1 + s->reasoning) * law_mean(lab_laws[s->law].answer);
-
-		if (an < 0.25 * pr)
-			variant = COST_BOTH;
-		else
-			more = (x * (pr + an) - pr) / an;
-	}
-	switch (variant) {
-	case COST_PROMPTS: {
-		double pr = s->prompt_scale * law_mean(lab_laws[s->law].prompt), an = s->path == PATH_EMBED ? 0 : s->answer_scale * (1 + s->reasoning) * law_mean(lab_laws[s->law].answer);
-
-		m = mod_new(lab, MOD_PROMPT, sh, (x * (pr + an) - an) / pr);
-		break;
-	}
-	case COST_ANSWERS:
-	case COST_REASONING:
-		m = mod_new(lab, MOD_ANSWER, sh, more);
-		break;
-	case COST_LOOP: /* an agent that goes round: more requests, each longer */
-	case COST_BOTH:
-	default:
+	if (variant == COST_PROMPTS) {
+		m = mod_new(lab, MOD_PROMPT, sh, (x * (prompt + answer) - answer) / prompt);
+	} else if (variant == COST_ANSWERS || variant == COST_REASONING) { /* what share of its tokens answers are decides how long they must get */
+		m = mod_new(lab, MOD_ANSWER, sh, (x * (prompt + answer) - prompt) / answer);
+	} else { /* more requests, each longer; an agent that goes round makes many */
 		more = variant == COST_LOOP ? pow(x, rnd_range(r, 0.3, 0.6)) : pow(x, 0.25);
-		m = mod_new(lab, MOD_PROMPT, sh, x / more);
-		lab->mods[m].who_lo = lo;
-		lab->mods[m].who_hi = lo + n;
-		mod_on_source(lab, &lab->src[of], m);
-		m = mod_new(lab, MOD_ANSWER, sh, x / more);
-		break;
+		m = mod_new(lab, MOD_PROMPT, sh, capped ? (x / more * (prompt + answer) - answer) / prompt : x / more);
+		if (!capped) {
+			lab->mods[m].who_lo = lo;
+			lab->mods[m].who_hi = lo + n;
+			mod_on_source(lab, &lab->src[of], m);
+			m = mod_new(lab, MOD_ANSWER, sh, x / more);
+		}
 	}
 	lab->mods[m].who_lo = lo;
 	lab->mods[m].who_hi = lo + n;

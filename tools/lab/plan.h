@@ -300,7 +300,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 		return -EINVAL;
 	if (!strcmp(lab->kind, lab->test ? "tune" : "test"))
 		return -ERANGE;
-	if (profile_draw(lab, o) < 0)
+	if (profile_draw(lab, o) < 0 || (o->only && attack_find(o->only) < 0) || o->days < 0 || o->rate < 0 || o->rate > 10000 || o->days > 400)
 		return -EINVAL;
 	lab->mean_rate = o->rate > 0 ? o->rate : clean ? rnd_log(r, 0.3, 1) : rnd_log(r, 0.3, 40);
 	lab->len = o->days > 0 ? o->days * 86400 : cold ? rnd_log(r, 6 * 3600, 86400) : clean ? 7 * 86400 : hard ? rnd_log(r, 2 * 86400, 14 * 86400) : rnd_log(r, 4 * 3600, 14 * 86400);
@@ -314,6 +314,8 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 	}
 	lab->bins = (int)(lab->len / LAB_STEP_S) + 2;
 	lab->epoch = 1767225600 + floor(rnd_range(r, 0, 300)) * 86400 + rnd_int(r, 24) * 3600 + rnd_int(r, 3600);
+	if (o->start > 0)
+		lab->epoch = o->start;
 	lab->zone = rnd_int(r, 20) - 9;
 	lab->dst_at = hard && lab->len > 2 * 86400 && rnd_chance(r, 0.5) ? floor(lab->len / 2 / 86400) * 86400 : LAB_NEVER;
 	lab->open = rnd_chance(r, 0.2) && !lab->gateway;
@@ -345,8 +347,6 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 		plan_attacks(lab, o, lab->warmup + 300 + 1200 * rnd_unit(r), n);
 		plan_benign(lab, lab->warmup * 1.1, n / 4);
 	}
-	if (o->start > 0)
-		lab->epoch = o->start;
 	return 0;
 }
 

@@ -40,7 +40,7 @@ static inline const char *finish_name(int f)
 	return names[f];
 }
 
-static inline void json_int(struct out *o, const char *name, int v)
+static inline void field_int(struct out *o, const char *name, int v)
 {
 	if (v < 0)
 		return;
@@ -63,8 +63,8 @@ static inline void rec_json(struct out *o, const struct lab *lab, const struct r
 		out_str(o, lab->model[q->model].name);
 	}
 	o->p[o->n++] = '"';
-	json_int(o, ",\"prompt_tokens\":", q->prompt);
-	json_int(o, ",\"completion_tokens\":", q->completion);
+	field_int(o, ",\"prompt_tokens\":", q->prompt);
+	field_int(o, ",\"completion_tokens\":", q->completion);
 	if (q->lost) {
 		out_str(o, ",\"lost\":true,\"weight\":");
 		out_u64(o, (uint64_t)q->weight);
@@ -73,9 +73,9 @@ static inline void rec_json(struct out *o, const struct lab *lab, const struct r
 	}
 	if (has & HAS_CACHED) {
 		if (q->cached > 0)
-			json_int(o, ",\"cached_tokens\":", q->cached);
+			field_int(o, ",\"cached_tokens\":", q->cached);
 		if (q->reasoning > 0)
-			json_int(o, ",\"reasoning_tokens\":", q->reasoning);
+			field_int(o, ",\"reasoning_tokens\":", q->reasoning);
 	}
 	if ((has & HAS_KEY) && q->key) {
 		out_str(o, ",\"api_key\":\"k");
@@ -113,7 +113,7 @@ static inline void rec_json(struct out *o, const struct lab *lab, const struct r
 			out_str(o, finish_name(q->finish));
 			o->p[o->n++] = '"';
 		}
-		json_int(o, ",\"max_tokens\":", q->limit);
+		field_int(o, ",\"max_tokens\":", q->limit);
 		if (q->logprobs)
 			out_str(o, ",\"logprobs\":true");
 	}
@@ -126,7 +126,7 @@ static inline void rec_json(struct out *o, const struct lab *lab, const struct r
 		out_fixed(o, q->duration * 1000, 1);
 	}
 	if ((has & HAS_PROMPT) && model) {
-		json_int(o, ",\"prompt_chars\":", q->chars);
+		field_int(o, ",\"prompt_chars\":", q->chars);
 		out_str(o, ",\"prompt_hash\":\"");
 		out_hex(o, q->hash, 16);
 		out_str(o, "\",\"prompt_sim\":\"");
@@ -137,7 +137,7 @@ static inline void rec_json(struct out *o, const struct lab *lab, const struct r
 		out_fixed(o, q->inject, 2);
 	}
 	if ((has & HAS_RETRY) && q->retry)
-		json_int(o, ",\"retry\":", q->retry);
+		field_int(o, ",\"retry\":", q->retry);
 	if ((has & HAS_STREAM) && q->aborted)
 		out_str(o, ",\"aborted\":true");
 	if (has & HAS_ID) {
@@ -272,6 +272,18 @@ static inline void rec_csv(struct out *o, const struct lab *lab, const struct re
 		}
 	}
 	out_str(o, "\n");
+}
+
+/* One record in the stream's format; `ctx` is a struct out. */
+static inline int rec_write(void *ctx, const struct lab *lab, const struct rec *q)
+{
+	struct out *o = ctx;
+
+	if (lab->format == FMT_CSV)
+		rec_csv(o, lab, q);
+	else
+		rec_json(o, lab, q);
+	return o->error;
 }
 
 /* ---- labels ------------------------------------------------------------------------------------------------------ */
