@@ -80,8 +80,8 @@ static const struct dialect_shape llama_native = {
 	  [D_LOGPROBS] = "n_probs",
 	  [D_PROMPT] = "prompt prompt.* input_prefix input_suffix",
 	  [D_RESPONSE_MODEL] = "model",
-	  [D_FINISH] = "stop_type",
-	  [D_TEXT] = "content" },
+	  [D_FINISH] = "stop_type *.stop_type",
+	  [D_TEXT] = "content *.content" },
 	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape ollama_generate = {
@@ -249,6 +249,7 @@ static const struct dialect rows[] = {
 	CONTROL("/server_info", "SGLang, vLLM"),
 	CONTROL("/tokenize", "vLLM, TGI, TEI, llama.cpp"),
 	CONTROL("/detokenize", "vLLM, llama.cpp"),
+	CONTROL("/utils/token_counter", "LiteLLM"),
 	CONTROL("/chat_tokenize", "TGI"),
 	CONTROL("/apply-template", "llama.cpp"),
 	CONTROL("/api/tags", "Ollama"),
@@ -447,8 +448,16 @@ void dialect_write_docs(struct str *out)
 	}
 	str_adds(out, "\n## Token counts\n\n"
 		      "They are found by name in every JSON, SSE or NDJSON body, and in the heads of TGI and TEI, in the kernel; the names and\n"
-		      "what each means are in `src/decode/patterns.h`. The last value of a response counts. Where a body is a batch of several\n"
-		      "answers, each with counts of its own (llama.cpp's and SGLang's native arrays), only the last one's are seen.\n"
+		      "what each means are in `src/decode/patterns.h`. The last value of a response counts: usage that is repeated in a stream runs on.\n"
+		      "A JSON body that is an array is a batch, one answer for each prompt (SGLang's, LMDeploy's and llama.cpp's native APIs): the counts\n"
+		      "of its elements are added up, unless the head has told their sum (TGI). Gemini's stream without `alt=sse` is an array too, whose\n"
+		      "elements run on: of its names the last value counts there as well.\n\n"
+		      "What Gemini's own tools gave the model to read (`toolUsePromptTokenCount`) is part of the prompt. `total_tokens` is the prompt\n"
+		      "where nothing else is told, as by some rankings and embeddings.\n\n"
+		      "Not told apart, since that would take more than names: a key that stands twice in one element of a batch is added twice; SGLang's\n"
+		      "`n` above 1 repeats the prompt's count in each element, and so it is counted; a stream of several prompts (SGLang's and llama.cpp's\n"
+		      "`index`) shows the last event's counts; and the kernel, which knows no paths, takes for usage what a service that only counts\n"
+		      "(`/utils/token_counter`) answers, which records do not.\n"
 		      "\n## Where the server tells nothing\n\n"
 		      "vLLM and SGLang streams without `include_usage`, streams cut off, Triton, older embeddings: the record's counts are then estimated\n"
 		      "and say so (`estimated`). A stream's completion is its content events, those with empty text included, times the tokens that\n"

@@ -98,6 +98,7 @@ static const struct {
 	{ "/server_info", KIND_CONTROL },
 	{ "/tokenize", KIND_CONTROL },
 	{ "/detokenize", KIND_CONTROL },
+	{ "/utils/token_counter", KIND_CONTROL },
 	{ "/chat_tokenize", KIND_CONTROL },
 	{ "/apply-template", KIND_CONTROL },
 	{ "/api/tags", KIND_CONTROL },
