@@ -613,6 +613,10 @@ static int begin(struct agent *g)
 	}
 	feed.state = g->state;
 	r = agent_key_load(g->o->state, feed.key);
+	if (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOSPC) {
+		log_warning("%s: cannot keep the key of hashed API keys there (%s): this run has one of its own", g->o->state, strerror(-r));
+		r = agent_key_load(NULL, feed.key);
+	}
 	if (r < 0) {
 		log_error("%s: %s", g->o->state ? g->o->state : "key", r == -EBADMSG ? "key is damaged, or others may read it (it must be 0600)" : strerror(-r));
 		return r;

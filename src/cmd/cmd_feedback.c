@@ -122,19 +122,10 @@ static int label_put(struct store *s, const char *id, const struct feedback *f)
 {
 	struct timespec now;
 	char by[STORE_BY];
-	int r;
 
 	who(by);
 	clock_gettime(CLOCK_REALTIME, &now);
-	r = store_begin(s);
-	if (r < 0)
-		return r;
-	r = store_put_label(s, id, f->true_positive, f->note, by, (double)now.tv_sec + (double)now.tv_nsec / 1e9);
-	if (r == 0)
-		r = store_commit(s);
-	if (r < 0)
-		store_rollback(s);
-	return r;
+	return store_put_label(s, id, f->true_positive, f->note, by, (double)now.tv_sec + (double)now.tv_nsec / 1e9);
 }
 
 static int already_say(const struct store_incident *in)
@@ -158,20 +149,27 @@ static int feedback_give(struct store *s, const char *id, const struct feedback 
 	struct store_incident in = { 0 };
 	struct str scope = { 0 };
 	bool running = store_in_use(s);
-	int r = store_get_incident(s, id, &in);
+	int r = store_begin(s); /* before the look: another one may be about to say the same */
 
+	if (r == 0)
+		r = store_get_incident(s, id, &in);
 	if (r == -ENOENT) {
+		store_rollback(s);
 		unknown_say(s, id, dir);
 		return EXIT_USAGE;
 	}
 	if (r == 0 && in.labelled && in.true_positive == f->true_positive) {
+		store_rollback(s);
 		r = already_say(&in);
 		store_incident_done(&in);
 		return r;
 	}
 	if (r == 0)
 		r = label_put(s, id, f);
+	if (r == 0)
+		r = store_commit(s);
 	if (r < 0) {
+		store_rollback(s);
 		log_error("the label could not be stored in %s: %s", dir, r == -EBUSY ? "another process holds the database; try again" : r == -EDQUOT ? "too many labels are stored" :
 			  *store_error(s) ? store_error(s) : strerror(-r));
 	} else {

@@ -64,9 +64,18 @@ static int code_to_errno(sqlite3 *db, int code)
 	}
 }
 
+/* SQLite quotes what a damaged file holds. */
+static void error_set(struct store *s, const char *words)
+{
+	snprintf(s->error, sizeof(s->error), "%.150s", words);
+	for (char *p = s->error; *p; p++)
+		if (*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
 int store_failed(struct store *s, sqlite3 *db, int code)
 {
-	snprintf(s->error, sizeof(s->error), "%.150s", db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+	error_set(s, db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
 	return code_to_errno(db, code);
 }
 
@@ -83,7 +92,7 @@ sqlite3_stmt *store_query(struct store *s, enum query q)
 		sqlite3_reset(*p);
 		sqlite3_clear_bindings(*p);
 	} else if (sqlite3_prepare_v3(s->db, store_queries[q], -1, SQLITE_PREPARE_PERSISTENT, p, NULL) != SQLITE_OK) {
-		snprintf(s->error, sizeof(s->error), "%.150s", sqlite3_errmsg(s->db));
+		error_set(s, sqlite3_errmsg(s->db));
 		return NULL;
 	}
 	return *p;

@@ -135,6 +135,25 @@ weir_start() {
 
 weir_clients() { "$WEIR" clients --json --socket "$WORK/sock"; }
 
+# stat_of KEY: one number out of what the running agent says of itself.
+stat_of() {
+	"$PYTHON" - "$WORK/sock" "$1" <<'PY'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+s.sendall(b"stats\n")
+d = b""
+while True:
+    x = s.recv(65536)
+    if not x: break
+    d += x
+o = json.loads(d)
+for k in sys.argv[2].split("."): o = o[k]
+print(o if not isinstance(o, list) else " ".join(map(str, o)))
+PY
+}
+
 # Ends weir as a user would; complains when it does not end with 0, or left something in its log that a crash leaves.
 weir_stop() {
 	local r
