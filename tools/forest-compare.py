@@ -2,6 +2,7 @@
 """The isolation forest of src/detect beside scikit-learn's, on the same data: area under the ROC curve, mean of several seeds.
 
 usage: forest-compare.py [SEEDS]   (5)
+       forest-compare.py bench     what each call costs on this machine, in CPU time (needs no scikit-learn)
 Needs python3-sklearn, python3-numpy and a C compiler; says SKIP where they are missing. Exit status 1 where ours is worse by more than 0.02
 on any shape. scikit-learn cannot take a missing value: it gets the median.
 """
@@ -9,6 +10,25 @@ import os
 import subprocess
 import sys
 import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SOURCES = ["tools/forest/forest-drive.c", "src/detect/forest.c", "src/detect/forest_tree.c", "src/detect/forest_blob.c"]
+
+
+def build(work):
+    program = work + "/forest-drive"
+    try:
+        subprocess.run([os.environ.get("CC", "cc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-Isrc", *SOURCES, "-o", program], cwd=ROOT, check=True)
+    except FileNotFoundError:
+        print("SKIP no C compiler\n0 passed, 0 failed, 1 skipped")
+        sys.exit(0)
+    return program
+
+
+if sys.argv[1:] == ["bench"]:
+    with tempfile.TemporaryDirectory(prefix="weir-forest.") as folder:
+        drive = build(folder)
+        sys.exit(max(subprocess.run([drive, "bench", dim]).returncode for dim in ("8", "16", "32")))
 
 try:
     import numpy as np
@@ -22,8 +42,6 @@ except ImportError as e:
     print("0 passed, 0 failed, 1 skipped")
     sys.exit(0)
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SOURCES = ["tools/forest/forest-drive.c", "src/detect/forest.c", "src/detect/forest_tree.c"]
 TRAIN, NORMAL, ODD = 4000, 2000, 200
 MARGIN = 0.02
 
@@ -107,13 +125,7 @@ def main():
     failed = 0
     shapes = [blob, two_blobs, one_of_sixteen, rates, heavy_tails, crowd, poisoned, constant, missing]
     with tempfile.TemporaryDirectory(prefix="weir-forest.") as work:
-        program = work + "/forest-drive"
-        build = [os.environ.get("CC", "cc"), "-std=c17", "-O2", "-D_GNU_SOURCE", "-Isrc", *SOURCES, "-o", program, "-lm"]
-        try:
-            subprocess.run(build, cwd=ROOT, check=True)
-        except FileNotFoundError:
-            print("SKIP no C compiler\n0 passed, 0 failed, 1 skipped")
-            return 0
+        program = build(work)
         print(f"{'shape':16} {'weir':>7} {'sklearn':>8}   lowest of {seeds}: weir, sklearn")
         for shape in shapes:
             mine, their = [], []

@@ -34,7 +34,7 @@ _Static_assert(sizeof(struct forest) + FOREST_RESERVOIR_MAX * FOREST_DIM_MAX * s
 		       FOREST_TREES_MAX * (FOREST_SAMPLE_MAX - 1) * sizeof(struct forest_node) <=
 	       FOREST_BYTES_MAX, "the largest forest is larger than it says");
 
-bool forest_opts_resolve(struct forest_opts *o)
+static bool opts_resolve(struct forest_opts *o)
 {
 	if (!o->trees)
 		o->trees = TREES;
@@ -57,7 +57,7 @@ int forest_open(const struct forest_opts *opts, struct forest **ret)
 	struct forest *f;
 	double harmonic = 0; /* H(n - 1) */
 
-	if (!forest_opts_resolve(&o))
+	if (!opts_resolve(&o))
 		return -EINVAL;
 	held_bytes = (size_t)o.reservoir * o.dim * sizeof(float);
 	node_bytes = (size_t)o.trees * (o.sample - 1) * sizeof(struct forest_node);
@@ -149,8 +149,8 @@ static void scale_measure(struct forest *f, uint32_t n)
 	f->scale[j] = MAX(spread, 1e-6f + 1e-3f * (v[have / 2] < 0 ? -v[have / 2] : v[have / 2]));
 }
 
-/* Mean square over the features that both have and whose scale is known; DBL_MAX where there is none. */
-static double distance2(const struct forest *f, const float *x, const float *y)
+/* Mean square over the features that both have and whose scale is known; DBL_MAX where there is none, or when it is above limit2. */
+static double distance2(const struct forest *f, const float *x, const float *y, double limit2)
 {
 	double sum = 0;
 	uint32_t n = 0;
@@ -164,13 +164,15 @@ static double distance2(const struct forest *f, const float *x, const float *y)
 		d = d < 0 ? 0 : MIN(d, SIGMA_MAX);
 		sum += d * d;
 		n++;
+		if (sum > limit2 * f->o.dim)
+			return DBL_MAX;
 	}
 	return n ? sum / n : DBL_MAX;
 }
 
 static double radius2(const struct forest *f, const float *label)
 {
-	double to_median2 = distance2(f, label, f->centre);
+	double to_median2 = distance2(f, label, f->centre, SIGMA_MAX * SIGMA_MAX);
 
 	if (to_median2 == DBL_MAX || to_median2 < LABEL_AWAY * LABEL_AWAY)
 		return 0;
@@ -179,7 +181,9 @@ static double radius2(const struct forest *f, const float *label)
 
 static bool label_resembles(const struct forest *f, const float *label, const float *x)
 {
-	return distance2(f, label, x) < radius2(f, label);
+	double d2 = distance2(f, label, x, LABEL_RADIUS * LABEL_RADIUS);
+
+	return d2 < LABEL_RADIUS * LABEL_RADIUS && d2 < radius2(f, label);
 }
 
 static bool labels_resemble(const struct forest *f, const struct forest_labels *l, const float *x)
@@ -223,7 +227,7 @@ static void row_cloud(struct forest *f, const float *label, float *ret)
 	clean(f, near, ret);
 }
 
-void forest_rebuild(struct forest *f)
+static void rebuild(struct forest *f)
 {
 	uint32_t n = MIN(f->o.sample, f->held), cloud = MIN(f->fp.n * CLOUD, n * CLOUD_SHARE), plain = n - cloud, which;
 
@@ -244,7 +248,7 @@ int forest_step(struct forest *f)
 {
 	if (!f->due || f->held < FOREST_LEARN_MIN)
 		return 0;
-	forest_rebuild(f);
+	rebuild(f);
 	return f->due > 0;
 }
 
@@ -382,13 +386,14 @@ static void label_drop(struct forest_labels *l, uint32_t at)
  */
 static void purge(struct forest *f, const float *label)
 {
+	double reach2 = radius2(f, label);
 	uint32_t before = f->held, gone, lowest = 0;
 	struct forest_result r;
 
 	if (forest_score(f, label, &r) == 0)
 		lowest = bin_of(r.score);
 	for (uint32_t i = f->held; i-- > 0;) {
-		if (!label_resembles(f, label, held_at(f, i)))
+		if (distance2(f, label, held_at(f, i), reach2) >= reach2)
 			continue;
 		memcpy(held_at(f, i), held_at(f, --f->held), f->o.dim * sizeof(float));
 		f->purged++;

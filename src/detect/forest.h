@@ -9,7 +9,7 @@
  * lacks, a vector goes the way that was drawn for that split in proportion to the vectors on both sides, and the feature has no part in
  * the attribution. Beyond +-FOREST_VALUE_MAX values are cut. The caller chooses scales: what spans decades should come as a logarithm.
  *
- * Costs of a call (docs/benchmarks.md): forest_score() walks all trees; forest_add(), forest_step() rebuild one tree at most.
+ * Costs of a call (tools/forest-compare.py bench): forest_score() walks all trees; forest_add(), forest_step() rebuild one tree at most.
  */
 #ifndef WEIR_DETECT_FOREST_H
 #define WEIR_DETECT_FOREST_H
@@ -76,9 +76,10 @@ int forest_add(struct forest *f, const float *x, const struct forest_result *sco
 int forest_step(struct forest *f);
 
 /*
- * The user's word on x. A false positive joins every tree as a small cloud around x, so that its neighbourhood is normal once the
- * trees are rebuilt; what is stronger, or odd in another feature, is not. A true positive is taken out of what was learnt, with its
- * neighbourhood (at most half way to the median of what is normal), and kept out. A label takes back the opposite one it resembles.
+ * The user's word on x. A false positive joins every tree as a small cloud around x: once the trees are rebuilt its neighbourhood is
+ * normal, and what is weaker in the same features; what is far stronger, or odd in another feature, is not. A true positive is taken
+ * out of what was learnt, with its neighbourhood (at most half way to the median of what is normal), and kept out. A label takes back
+ * the opposite one that it resembles.
  */
 int forest_label(struct forest *f, const float *x, bool anomalous);
 
@@ -87,12 +88,11 @@ uint32_t forest_dim(const struct forest *f);
 size_t forest_bytes(const struct forest *f);
 
 /*
- * A versioned blob, little endian. With trees: what is loaded scores to the bit as what was saved. Without: a third of the size; load
- * rebuilds all trees (some milliseconds), scores are close but not the same. A blob is hostile: load answers -EINVAL for what is cut,
- * lengthened, of another version, or makes no sense. save: -ENOSPC when cap is too small; forest_save_bytes() suffices.
+ * A versioned blob, little endian, trees included: what is loaded goes on to the bit as what was saved. A blob is hostile: load answers
+ * -EINVAL for what is cut, lengthened, of another version, or makes no sense. save: -ENOSPC when cap is less than forest_save_bytes().
  */
-size_t forest_save_bytes(const struct forest *f, bool trees);
-int forest_save(const struct forest *f, bool trees, void *to, size_t cap, size_t *ret_n);
+size_t forest_save_bytes(const struct forest *f);
+int forest_save(const struct forest *f, void *to, size_t cap, size_t *ret_n);
 int forest_load(const void *from, size_t n, struct forest **ret);
 
 #endif

@@ -1,7 +1,7 @@
 /*
  * The forest as bytes. One walk over the fields serves both ways, so that what is written is what is read. Layout, little endian:
  *
- *   "WFOR", u16 version, u16 flags (1: trees), then the fields in the order of blob_walk()
+ *   "WFOR", u32 version, then the fields in the order of options() and fields()
  *
  * A blob may come from a damaged or a hostile store: every number is checked against its meaning before it is used as one.
  */
@@ -10,7 +10,6 @@
 #include "detect/forest_internal.h"
 
 #define VERSION 1
-#define WITH_TREES 1u
 
 enum way { MEASURE, WRITE, READ };
 
@@ -189,7 +188,7 @@ static void tree(struct blob *b, struct forest *f, uint32_t at)
 		node(b, forest_nodes(f, at) + i, f->o.dim);
 }
 
-static void blob_walk(struct blob *b, struct forest *f, bool trees)
+static void fields(struct blob *b, struct forest *f)
 {
 	counters(b, f);
 	for (uint32_t j = 0; j < f->o.dim; j++) {
@@ -202,45 +201,42 @@ static void blob_walk(struct blob *b, struct forest *f, bool trees)
 	calibration(b, f);
 	for (uint32_t i = 0; i < f->held; i++)
 		vector(b, f->held_x + (size_t)i * f->o.dim, f->o.dim);
-	for (uint32_t i = 0; trees && i < f->grown; i++)
+	for (uint32_t i = 0; i < f->grown; i++)
 		tree(b, f, i);
 }
 
-static bool head(struct blob *b, uint16_t *flags, struct forest_opts *o)
+static bool head(struct blob *b, struct forest_opts *o)
 {
-	uint32_t magic = 'W' | 'F' << 8 | 'O' << 16 | (uint32_t)'R' << 24, want = magic;
-	uint16_t version = VERSION;
+	uint32_t magic = 'W' | 'F' << 8 | 'O' << 16 | (uint32_t)'R' << 24, want = magic, version = VERSION;
 
 	u32(b, &magic, UINT32_MAX);
-	u16(b, &version, VERSION);
-	u16(b, flags, WITH_TREES);
+	u32(b, &version, VERSION);
 	options(b, o);
 	return !b->bad && magic == want && version == VERSION;
 }
 
-static size_t save(const struct forest *f, bool trees, struct blob *b)
+static size_t save(const struct forest *f, struct blob *b)
 {
 	/* The walk writes into the forest only when it reads a blob. */
 	struct forest *walked = (struct forest *)f;
-	uint16_t flags = trees ? WITH_TREES : 0;
 
-	head(b, &flags, &walked->o);
-	blob_walk(b, walked, trees);
+	head(b, &walked->o);
+	fields(b, walked);
 	return b->n;
 }
 
-size_t forest_save_bytes(const struct forest *f, bool trees)
+size_t forest_save_bytes(const struct forest *f)
 {
-	return save(f, trees, &(struct blob){ .way = MEASURE });
+	return save(f, &(struct blob){ .way = MEASURE });
 }
 
-int forest_save(const struct forest *f, bool trees, void *to, size_t cap, size_t *ret_n)
+int forest_save(const struct forest *f, void *to, size_t cap, size_t *ret_n)
 {
 	struct blob b = { .way = WRITE, .to = to };
 
-	if (forest_save_bytes(f, trees) > cap)
+	if (forest_save_bytes(f) > cap)
 		return -ENOSPC;
-	*ret_n = save(f, trees, &b);
+	*ret_n = save(f, &b);
 	return 0;
 }
 
@@ -283,27 +279,19 @@ int forest_load(const void *from, size_t n, struct forest **ret)
 	CLEANUP(forest_freep) struct forest *f = NULL;
 	struct blob b = { .way = READ, .from = from, .cap = n };
 	struct forest_opts o = { 0 };
-	uint16_t flags = 0;
 	int r;
 
-	if (!head(&b, &flags, &o) || !o.trees || !o.sample || !o.reservoir || !o.memory || !o.adds_per_tree)
+	if (!head(&b, &o) || !o.trees || !o.sample || !o.reservoir || !o.memory || !o.adds_per_tree)
 		return -EINVAL;
 	r = forest_open(&o, &f);
 	if (r < 0)
 		return r;
-	blob_walk(&b, f, flags & WITH_TREES);
+	fields(&b, f);
 	if (b.bad || b.n != n || f->seen < f->held)
 		return -EINVAL;
-	if (flags & WITH_TREES) {
-		for (uint32_t i = 0; i < f->grown; i++)
-			if (!tree_sound(f, i))
-				return -EINVAL;
-	} else {
-		f->grown = f->next = 0;
-		while (f->held >= FOREST_LEARN_MIN && f->grown < f->o.trees)
-			forest_rebuild(f);
-		f->due = 0;
-	}
+	for (uint32_t i = 0; i < f->grown; i++)
+		if (!tree_sound(f, i))
+			return -EINVAL;
 	*ret = TAKE_PTR(f);
 	return 0;
 }

@@ -82,8 +82,4 @@ void forest_tree_build(struct forest *f, uint32_t tree, uint32_t n);
 /* Path length of x over c(n); adds to gain[] what each feature shortened it by. */
 double forest_tree_walk(const struct forest *f, uint32_t tree, const float *x, double *gain);
 
-bool forest_opts_resolve(struct forest_opts *o);
-/* Rebuilds the next tree; not below FOREST_LEARN_MIN vectors. */
-void forest_rebuild(struct forest *f);
-
 #endif

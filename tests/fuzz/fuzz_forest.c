@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static uint8_t *blobs[SEEDS], *work;
 static size_t sizes[SEEDS];
 
-/* Small ones, so that an input reaches all of it: with and without trees, with labels, young. */
+/* Small ones, so that an input reaches all of it: one of them with labels, one too young for trees. */
 static void begin(void)
 {
 	for (unsigned s = 0; s < SEEDS; s++) {
@@ -38,9 +38,9 @@ static void begin(void)
 			if (s == 2 && i % 40 == 0)
 				forest_label(f, x, i % 80 == 0);
 		}
-		sizes[s] = forest_save_bytes(f, s != 1);
+		sizes[s] = forest_save_bytes(f);
 		blobs[s] = malloc(sizes[s]);
-		if (!blobs[s] || sizes[s] > BLOB_MAX || forest_save(f, s != 1, blobs[s], sizes[s], &sizes[s]) < 0)
+		if (!blobs[s] || sizes[s] > BLOB_MAX || forest_save(f, blobs[s], sizes[s], &sizes[s]) < 0)
 			abort();
 	}
 	work = malloc(BLOB_MAX);
@@ -70,10 +70,10 @@ static void check_result(const struct forest *f, const float *x)
 static void check_saves(const struct forest *f)
 {
 	CLEANUP(forest_freep) struct forest *g = NULL;
-	size_t n = forest_save_bytes(f, true), m = 0, k = 0;
+	size_t n = forest_save_bytes(f), m = 0, k = 0;
 	CLEANUP(freep) uint8_t *p = malloc(n), *q = malloc(n);
 
-	if (!p || !q || forest_save(f, true, p, n, &m) < 0 || m != n || forest_load(p, n, &g) < 0 || forest_save(g, true, q, n, &k) < 0 || k != n || memcmp(p, q, n))
+	if (!p || !q || forest_save(f, p, n, &m) < 0 || m != n || forest_load(p, n, &g) < 0 || forest_save(g, q, n, &k) < 0 || k != n || memcmp(p, q, n))
 		abort();
 }
 

@@ -67,48 +67,93 @@ static void fill(float *x, uint32_t dim, uint64_t *seed)
 	}
 }
 
-static int bench(struct forest *f)
+/* Mean of a call's cost; with the labels that the forest has. */
+static double score_us(const struct forest *f, uint64_t *seed)
 {
-	static double us[BENCH_ADDS];
-	uint64_t seed = 1;
 	float x[FOREST_DIM_MAX];
 	struct forest_result r;
-	struct forest_stats s;
-	double t0, add_us, score_us;
+	double us = 0, t0;
 
-	t0 = now_us();
-	for (unsigned i = 0; i < BENCH_ADDS; i++) {
-		fill(x, forest_dim(f), &seed);
-		us[i] = now_us();
-		forest_add(f, x, NULL);
-		us[i] = now_us() - us[i];
-	}
-	add_us = 0;
-	for (unsigned i = BENCH_ADDS / 2; i < BENCH_ADDS; i++)
-		add_us += us[i] / (BENCH_ADDS / 2);
-	forest_stats(f, &s);
-	qsort(us, BENCH_ADDS, sizeof(us[0]), compare);
-	printf("dim %u: %zu KiB; add, grown: %.2f us (%.0f/s), p99.9 %.0f us, worst %.0f us of %u\n", forest_dim(f), forest_bytes(f) >> 10, add_us,
-	       1e6 / add_us, us[BENCH_ADDS - BENCH_ADDS / 1000], us[BENCH_ADDS - 1], BENCH_ADDS);
-
-	forest_label(f, x, false);
-	t0 = now_us();
-	for (unsigned i = 0;; i++) {
-		if (forest_step(f) == 0) {
-			printf("dim %u: a tree rebuilt: %.0f us, mean of %u\n", forest_dim(f), (now_us() - t0) / (i + 1), i + 1);
-			break;
-		}
-	}
-	score_us = 0;
 	for (unsigned i = 0; i < BENCH_SCORES; i++) {
-		fill(x, forest_dim(f), &seed);
+		fill(x, forest_dim(f), seed);
 		t0 = now_us();
 		for (unsigned k = 0; k < BENCH_SCORES_TIMES; k++)
 			forest_score(f, x, &r);
-		score_us += (now_us() - t0) / (BENCH_SCORES * BENCH_SCORES_TIMES);
+		us += (now_us() - t0) / (BENCH_SCORES * BENCH_SCORES_TIMES);
 	}
-	printf("dim %u: score: %.2f us (%.0f/s)\n", forest_dim(f), score_us, 1e6 / score_us);
+	return us;
+}
+
+static void say(const struct forest *f, const char *what, double mean, double worst)
+{
+	printf("dim %2u  %-34s %9.1f us %10.0f/s", forest_dim(f), what, mean, 1e6 / mean);
+	printf(worst > 0 ? "   worst %.0f us\n" : "\n", worst);
+}
+
+static int bench_blob(const struct forest *f)
+{
+	CLEANUP(forest_freep) struct forest *g = NULL;
+	size_t n = forest_save_bytes(f);
+	CLEANUP(freep) void *p = malloc(n);
+	double t0 = now_us(), t1;
+	char what[64];
+
+	if (!p || forest_save(f, p, n, &n) < 0)
+		return 1;
+	t1 = now_us();
+	if (forest_load(p, n, &g) < 0)
+		return 1;
+	snprintf(what, sizeof(what), "save, %zu KiB", n >> 10);
+	say(f, what, t1 - t0, 0);
+	say(f, "load", now_us() - t1, 0);
 	return 0;
+}
+
+static int bench(struct forest *f)
+{
+	static double us[BENCH_ADDS];
+	double t0, sum = 0, worst = 0;
+	float x[FOREST_DIM_MAX];
+	uint64_t seed = 1;
+	unsigned n = 0;
+
+	printf("dim %2u  memory %zu KiB\n", forest_dim(f), forest_bytes(f) >> 10);
+	for (unsigned i = 0; i < BENCH_ADDS; i++) {
+		fill(x, forest_dim(f), &seed);
+		t0 = now_us();
+		forest_add(f, x, NULL);
+		us[i] = now_us() - t0;
+		if (i >= BENCH_ADDS / 2)
+			sum += us[i];
+	}
+	qsort(us, BENCH_ADDS, sizeof(us[0]), compare);
+	say(f, "add, grown", sum / (BENCH_ADDS - BENCH_ADDS / 2), us[BENCH_ADDS - 1]);
+	say(f, "score", score_us(f, &seed), 0);
+	sum = 0;
+	for (unsigned i = 0; i < 2 * FOREST_LABELS_MAX; i++) {
+		fill(x, forest_dim(f), &seed);
+		x[i / 2 % forest_dim(f)] += i & 1 ? 20 : -20;
+		t0 = now_us();
+		forest_label(f, x, i & 1);
+		t0 = now_us() - t0;
+		sum += t0 / (2 * FOREST_LABELS_MAX);
+		worst = MAX(worst, t0);
+	}
+	say(f, "label, up to 64 and 64", sum, worst);
+	for (sum = worst = n = 0;; n++) {
+		int more;
+
+		t0 = now_us();
+		more = forest_step(f);
+		t0 = now_us() - t0;
+		sum += t0;
+		worst = MAX(worst, t0);
+		if (!more)
+			break;
+	}
+	say(f, "rebuild one tree, 64 and 64 labels", sum / (n + 1), worst);
+	say(f, "score, 64 and 64 labels", score_us(f, &seed), 0);
+	return bench_blob(f);
 }
 
 int main(int argc, char **argv)
