@@ -91,17 +91,19 @@ static inline int counting_export(void *engine, bool all, int (*put)(void *ctx, 
 	char name[32];
 	int r = 0;
 
-	for (size_t i = 0; i < c->n && r == 0; i++) {
-		if (!c->changed[i] && !(all && c->v[i].count))
-			continue;
-		snprintf(name, sizeof(name), "10.%zu.%zu.%zu", i >> 16, i >> 8 & 255, i & 255);
-		r = put(ctx, &(struct detect_state_item){ "client_ip", name, &c->v[i], sizeof(c->v[i]) });
-		c->changed[i] = false;
-		c->exported++;
-	}
 	for (size_t i = 0; i < INCIDENTS && r == 0; i++)
 		if (c->incident[i].open)
 			r = put(ctx, &(struct detect_state_item){ DETECT_STATE_INCIDENT, c->incident[i].id, &c->incident[i].start, sizeof(double) });
+	for (size_t i = 0; i < c->n; i++)
+		c->changed[i] |= all && c->v[i].count;
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		if (!c->changed[i])
+			continue;
+		snprintf(name, sizeof(name), "10.%zu.%zu.%zu", i >> 16, i >> 8 & 255, i & 255);
+		r = put(ctx, &(struct detect_state_item){ "client_ip", name, &c->v[i], sizeof(c->v[i]) });
+		c->changed[i] = r != 0;
+		c->exported += r == 0;
+	}
 	if (c->suppressed && r == 0)
 		r = put(ctx, &(struct detect_state_item){ DETECT_STATE_SUPPRESSED, c->label_id, &c->suppressed, sizeof(c->suppressed) });
 	return r;

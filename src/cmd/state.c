@@ -7,6 +7,7 @@
 
 #include <time.h>
 
+#define PAUSE 1 /* what on_item() ends an export with that is long enough */
 #define BUSY_MS 50	      /* the loop that drains the ring waits no longer for another process */
 #define BUSY_REPLAY_MS 10000
 #define BUSY_PATIENCE_S 30    /* of a store that is always busy, before it is said */
@@ -29,11 +30,12 @@ struct state {
 	struct state_stats stats;
 	struct kept *pending[STATE_PENDING_MAX]; /* oldest first */
 	size_t pendings;
+	size_t batch;	  /* items of this save */
 	int64_t label;	  /* the last one taken */
 	unsigned int turn; /* of pruning */
 	double now;	  /* as told */
 	double saved, pruned, busy_since; /* by schedule(): the wall's clock or event time */
-	bool loaded, all, hurry, failing, held, removed, finished;
+	bool loaded, all, hurry, failing, held, removed, finished, more;
 };
 
 static int export_detect(void *engine, bool all, int (*put)(void *ctx, const struct detect_state_item *it), void *ctx)
@@ -84,6 +86,7 @@ static void failed(struct state *s, int r)
 
 	store_rollback(s->store);
 	s->all = true;
+	s->more = false;
 	if (r == -EBUSY) {
 		if (s->busy_since < 0)
 			s->busy_since = t;
@@ -185,7 +188,12 @@ static int on_item(void *ctx, const struct detect_state_item *it)
 {
 	struct state *s = ctx;
 	uint64_t count;
-	int r = store_put_state(s->store, it->kind, it->name, it->blob, it->n, s->now);
+	int r;
+
+	if (s->o.live && s->batch == STATE_ITEMS_MAX)
+		return PAUSE;
+	s->batch++;
+	r = store_put_state(s->store, it->kind, it->name, it->blob, it->n, s->now);
 
 	if (r == -EINVAL)
 		return 0; /* larger than anything sane: it is learnt anew */
@@ -205,10 +213,12 @@ static int save_all(struct state *s, bool prune)
 		r = event_write(s, &s->pending[i]->a);
 		r = r == -EINVAL ? 0 : r;
 	}
+	s->batch = 0;
 	if (r == 0)
 		r = s->engine->export(s->detect, s->all, on_item, s);
-	if (r == -ENOSYS)
-		r = 0; /* this engine has nothing to tell */
+	s->more = r == PAUSE;
+	if (r == -ENOSYS || r == PAUSE)
+		r = 0; /* -ENOSYS: this engine has nothing to tell */
 	if (r == 0)
 		r = sums_save(s->sums, s->store);
 	if (r == 0)
@@ -457,7 +467,7 @@ static bool due(const struct state *s)
 		return true;
 	if (!s->o.live)
 		return since >= STATE_SAVE_REPLAY_S;
-	return since >= STATE_SAVE_S || (since >= STATE_HURRY_S && s->hurry && !s->failing) || (s->busy_since >= 0 && !s->failing);
+	return since >= STATE_SAVE_S || s->more || (since >= STATE_HURRY_S && s->hurry && !s->failing) || (s->busy_since >= 0 && !s->failing);
 }
 
 void state_tick(struct state *s, double now)
@@ -481,7 +491,9 @@ int state_finish(struct state *s, double now)
 		return 0;
 	if (now > 0)
 		s->now = now;
-	s->finished = save(s) == 0;
+	do {
+		s->finished = save(s) == 0;
+	} while (s->finished && s->more);
 	return s->finished ? 0 : -EIO;
 }
 

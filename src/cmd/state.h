@@ -13,6 +13,7 @@
 #define STATE_DEFAULT "/var/lib/weir" /* of the unit; where commands look without --state */
 #define STATE_SAVE_S 8		      /* a crash costs at most 10 s of learning: this, and a little for the save to be late */
 #define STATE_SAVE_REPLAY_S 3600      /* of event time; a week in a minute would else be written ten times over */
+#define STATE_ITEMS_MAX 16384	      /* of one save of a live agent, some 50 ms; the rest follows each second */
 #define STATE_HURRY_S 2		      /* after an incident opens or closes, not oftener */
 #define STATE_PRUNE_S 400	      /* one of the store's ceilings; all of them once an hour */
 #define STATE_PENDING_MAX 256	      /* events that wait for a store that does not take them now */

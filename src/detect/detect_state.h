@@ -20,8 +20,9 @@ struct detect_state_item {
 };
 
 /*
- * Gives every item (all), or what changed since the last export, to put(). A put() that answers other than 0 ends the export
- * with that answer; the caller then asks for all the next time.
+ * Gives each item that changed since it was last given to put(); all: every item there is counts as changed. A put() that answers
+ * other than 0 has not taken its item and ends the export with that answer: this item and those that were not reached stay
+ * changed, so that the next export goes on there.
  */
 int detect_export(struct detect *d, bool all, int (*put)(void *ctx, const struct detect_state_item *it), void *ctx);
 

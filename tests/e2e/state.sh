@@ -8,6 +8,7 @@ WRITER=$BUILD/e2e/state_writer
 LOADGEN=$BUILD/weir-loadgen
 KILLS=${WEIR_STATE_KILLS:-30} # of the agent; the writer's are four times as many
 MOUNTS=()
+LOAD=
 
 state_cleanup() {
 	local m
@@ -55,6 +56,7 @@ case_state() { # case_state NAME FUNCTION
 	case_wanted "$name" || return 0
 	if "$2" >"$WORK/out" 2>&1; then ok "$name"; else fail "$name" "$(tail -5 "$WORK/out") $(tail -3 "$WEIR_LOG" 2>/dev/null)"; fi
 	if [ -n "$WEIR_PID" ]; then end_pid "$WEIR_PID"; WEIR_PID=; fi
+	if [ -n "$LOAD" ]; then end_pid "$LOAD"; LOAD=; fi
 }
 
 tmpfs_make() { # tmpfs_make DIR SIZE
@@ -66,11 +68,11 @@ writer_kills() { "$PYTHON" "$E2E/state_kill.py" "$WRITER" "$WORK/writer" $((4 * 
 
 # The agent itself, with requests coming all the while. What was recorded ten seconds before its end stands in the hourly sums.
 agent_kills() {
-	local i life s=$WORK/kills load base=0 sum due killed log=$WORK/kills.events
+	local i life s=$WORK/kills base=0 sum due killed log=$WORK/kills.events
 	: >"$log"
 	"$LOADGEN" --duration 600 --rate 40 --connections 4 --requests 1000000 --path /v1/chat/completions --body "$BODY" "127.0.0.1:$PORT" >"$WORK/load.out" 2>&1 &
-	load=$!
-	PIDS+=("$load")
+	LOAD=$!
+	PIDS+=("$LOAD")
 	for ((i = 1; i <= KILLS; i++)); do
 		if ((i % 10 == 5)); then life=13.$((RANDOM % 10)); else life=$((RANDOM % 3)).$((RANDOM % 10)); fi
 		weir_start --port "$PORT" --state "$s" || { echo "life $i: did not start"; return 1; }
@@ -93,7 +95,8 @@ print(n)' "$RECORDS" "$killed")
 		((i % 10 == 5)) && [ "$due" -lt 50 ] && { echo "life $i: only $due requests came; this proves nothing"; return 1; }
 		base=$sum
 	done
-	end_pid "$load"
+	end_pid "$LOAD"
+	LOAD=
 	[ ! -e "$s/weir.db.damaged-1" ] || { echo "a file was set aside"; return 1; }
 	# Nobody who was told that it is over hears of it again.
 	"$PYTHON" - "$log" <<'PY'

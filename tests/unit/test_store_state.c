@@ -284,6 +284,31 @@ static void sums_of_odd_records(void **ctx)
 	assert_true(raw_number("SELECT max(requests) FROM rollups") == INT64_MAX);
 }
 
+/* A save of a hundred thousand would hold up the loop that drains the ring: it is taken in pieces. */
+static void a_large_save_is_taken_in_pieces(void **ctx)
+{
+	const size_t n = 2 * STATE_ITEMS_MAX + 100;
+	struct counting *c = begin(true, n, 1000);
+
+	(void)ctx;
+	for (size_t i = 0; i < n; i++)
+		counting_learn(c, i, 1000);
+	sleep(STATE_SAVE_S);
+	state_tick(c->state, 1001);
+	assert_int_equal(c->exported, STATE_ITEMS_MAX);
+	state_tick(c->state, 1002);
+	assert_int_equal(c->exported, 2 * STATE_ITEMS_MAX);
+	state_tick(c->state, 1003);
+	assert_int_equal(c->exported, n);
+	state_tick(c->state, 1004);
+	assert_int_equal(c->exported, n);
+	assert_int_equal(raw_number("SELECT count(*) FROM state"), n);
+	for (size_t i = 0; i < n; i++)
+		counting_learn(c, i, 1000);
+	end(c, 1005); /* at the end nothing is left out */
+	assert_int_equal(raw_number("SELECT count(*) FROM state WHERE updated = 1005"), n);
+}
+
 /* ---- where nothing can be kept ------------------------------------------------------------------------------ */
 static void a_live_agent_goes_on_without(void **ctx)
 {
@@ -441,7 +466,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_DIR(nothing_is_kept_without_a_folder), IN_DIR(learning_comes_back), IN_DIR(a_crash_at_the_worst_moment), IN_DIR(feedback_reaches_the_engine),
-		IN_DIR(sums), IN_DIR(sums_of_odd_records), IN_DIR(a_live_agent_goes_on_without), IN_DIR(a_full_disk_and_room_again), IN_DIR(damage_while_it_runs),
+		IN_DIR(sums), IN_DIR(sums_of_odd_records), IN_DIR(a_large_save_is_taken_in_pieces), IN_DIR(a_live_agent_goes_on_without), IN_DIR(a_full_disk_and_room_again), IN_DIR(damage_while_it_runs),
 		IN_DIR(deleted_while_it_runs), IN_DIR(a_replay_is_the_same_each_time),
 	};
 
