@@ -482,10 +482,11 @@ static void doc_add(const char *text, size_t n)
 		free(doc);
 }
 
-static void docs_of(struct fixture *f)
+static void docs_of(struct fixture *f, void *ctx)
 {
 	char *body = strstr(f->text, "\n<<<\n"), *end = body ? strstr(body, "\n===") : NULL;
 
+	(void)ctx;
 	body = body ? strstr(body, "\n\n") : NULL;
 	if (!body || !end || body + 2 > end)
 		return;
@@ -505,19 +506,8 @@ static void docs_of(struct fixture *f)
 static void begin(void)
 {
 	static struct fixture f;
-	struct dirent **names;
-	int n = scandir(FIXTURE_DIR, &names, NULL, alphasort);
 
-	for (int i = 0; i < n; i++) {
-		char path[512];
-
-		snprintf(path, sizeof(path), FIXTURE_DIR "/%s", names[i]->d_name);
-		if (strstr(names[i]->d_name, ".http") && fixture_read(path, &f) == 0)
-			docs_of(&f);
-		free(names[i]);
-	}
-	if (n >= 0)
-		free(names);
+	fixtures_each(&f, docs_of, NULL);
 	if (doc_count < 100 || automaton_build(&dfa) < 0) {
 		fprintf(stderr, "%zu documents in %s: run me in the source folder\n", doc_count, FIXTURE_DIR);
 		abort();
