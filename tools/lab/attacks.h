@@ -281,7 +281,7 @@ static inline double place_ddos(struct lab *lab, int variant, double t, double l
 	if (variant == DDOS_RAMP)
 		sh.in = length * 0.4 > 400 ? 400 : length * 0.4;
 	s = stranger_new(lab, sh, (x - 1) * base);
-	if (variant == DDOS_V6)
+	if (variant == DDOS_V6 && !lab->loopback)
 		lab->v6 = 1;
 	who_fill(lab, s, n, rnd_chance(r, 0.4) ? 1 + n / 20 : 0, lab->gateway ? 0 : n - n / 10, lab->gateway ? 0 : n, rnd_range(r, 0, 0.5), false);
 	lab->v6 = v6;
@@ -533,7 +533,7 @@ static inline double place_scraping(struct lab *lab, int variant, double t, doub
 		s->model = 0;
 		s->path = PATH_CHAT;
 	}
-	s->reasoning = lab->model[s->model].reasoning;
+	s->reasoning = thinking(lab, s);
 	s->cv = variant == SCRAPE_JITTER ? rnd_range(r, 0.3, 0.5) : rnd_range(r, 0.02, 0.25);
 	if (variant == SCRAPE_PAUSES) {
 		s->sh.period = rnd_log(r, 60, 600);

@@ -299,7 +299,7 @@ static inline double place_benchmark(struct lab *lab, double t, double length)
 	s = stranger_new(lab, shape_flat(t, t + length), rate);
 	s->sh.in = length;
 	who_fill(lab, s, 1, 1, 1, 1, 0, false);
-	lab->who[s->who].addr[0] = 0x0a000000u | (uint32_t)(rnd_u64(r) & 0xffff);
+	lab->who[s->who].addr[0] = host_inside(lab);
 	s->cv = rnd_range(r, 0.05, 1);
 	s->topics = 2;
 	s->repeat = rnd_range(r, 0, 0.9);

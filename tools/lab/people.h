@@ -139,6 +139,23 @@ static inline void who_fill(struct lab *lab, struct source *s, int people, int k
 	free(addr);
 }
 
+static inline double law_mean(const int *q)
+{
+	double sum = 0;
+
+	for (int i = 0; i + 1 < LAB_QUANTILES; i++)
+		sum += (lab_quantile[i + 1] - lab_quantile[i]) * (q[i] + q[i + 1]) / 2;
+	return sum;
+}
+
+/* Thinking grows with the answer, but not without end: some thousands of tokens on average, minutes at most. */
+static inline double thinking(const struct lab *lab, const struct source *s)
+{
+	double most = 6000 / (s->answer_scale * law_mean(lab_laws[s->law].answer) + 1), of = lab->model[s->model].reasoning;
+
+	return of < most ? of : most;
+}
+
 /* What a customer usually asks. */
 static inline void habits_draw(struct lab *lab, struct source *s)
 {
@@ -148,6 +165,8 @@ static inline void habits_draw(struct lab *lab, struct source *s)
 	s->law = trace_pick(lab, LAB_LAWS);
 	s->prompt_scale = rnd_log(r, 0.4, 3);
 	s->answer_scale = rnd_log(r, 0.6, 6);
+	if (s->answer_scale * law_mean(lab_laws[s->law].answer) > 2500)
+		s->answer_scale = 2500 / law_mean(lab_laws[s->law].answer);
 	s->spread = rnd_range(r, 0.05, 0.5);
 	s->cache = rnd_chance(r, 0.6) ? rnd_range(r, 0, 0.85) : 0;
 	s->stream = rnd_chance(r, 0.3) ? 0 : rnd_range(r, 0.2, 1);
@@ -176,7 +195,7 @@ static inline void habits_draw(struct lab *lab, struct source *s)
 		s->stream = s->reasoning = 0;
 		s->limit = 0;
 	}
-	s->reasoning = lab->model[s->model].reasoning;
+	s->reasoning = thinking(lab, s);
 	s->sh = (struct shape){ 0, LAB_NEVER, 0, 0, 0, 0 };
 }
 
@@ -256,15 +275,6 @@ static inline void models_draw(struct lab *lab)
 	}
 }
 
-static inline double law_mean(const int *q)
-{
-	double sum = 0;
-
-	for (int i = 0; i + 1 < LAB_QUANTILES; i++)
-		sum += (lab_quantile[i + 1] - lab_quantile[i]) * (q[i] + q[i + 1]) / 2;
-	return sum;
-}
-
 /* Room for the site's own load and its bursts; one site in five has not much. */
 static inline void models_size(struct lab *lab)
 {
@@ -301,7 +311,7 @@ static inline void probe_add(struct lab *lab, double every, int path, uint16_t a
 	s->keyless = true;
 	who_fill(lab, s, 1, -1, 1, 1, 0, false);
 	lab->who[s->who].agent = agent;
-	lab->who[s->who].addr[0] = 0x0a000000u | (uint32_t)(rnd_u64(&lab->r) & 0xffff) << 8 | 5; /* from inside */
+	lab->who[s->who].addr[0] = host_inside(lab);
 	snprintf(s->name, sizeof(s->name), "probe");
 }
 

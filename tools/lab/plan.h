@@ -10,6 +10,7 @@ struct lab_opts {
 	uint64_t seed;
 	const char *kind, *profile, *only; /* only: events of one class (for tests and demos) */
 	double days, rate, records, start;  /* 0: drawn; records: about so many at most */
+	bool live;                          /* to be sent for real, from loopback addresses */
 };
 
 /* ---- how a site is seen -------------------------------------------------------------------------------------- */
@@ -61,8 +62,14 @@ static inline int profile_draw(struct lab *lab, const struct lab_opts *o)
 	if (rnd_chance(&lab->r, 0.3) && (lab->has & HAS_KEY))
 		lab->has &= ~HAS_USER;
 	lab->rfc3339 = rnd_chance(&lab->r, 0.15);
+	if (o->live) { /* the meter's keys are hashes that only it knows: people are named by their addresses */
+		lab->has = HAS_ALL & ~(HAS_KEY | HAS_USER);
+		lab->order = ORDER_ARRIVAL;
+		lab->loopback = true;
+		lab->gateway = false;
+	}
 	lab->thin_names = p->lacks == HAS_ALL && rnd_chance(&lab->r, 0.3);
-	lab->v6 = rnd_chance(&lab->r, 0.3) ? rnd_range(&lab->r, 0.05, 0.9) : 0;
+	lab->v6 = rnd_chance(&lab->r, 0.3) && !o->live ? rnd_range(&lab->r, 0.05, 0.9) : 0;
 	return 0;
 }
 
@@ -321,7 +328,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 	lab->open = rnd_chance(r, 0.2) && !lab->gateway;
 	lab->warmup = cold ? 0 : lab->len < 86400 ? lab->len * 0.2 : lab->len < 4 * 86400 ? 0.25 * lab->len : 86400 + 86400 * rnd_int(r, 2);
 	lab->warmup = floor(lab->warmup);
-	if (rnd_chance(r, 0.2) && lab->format == FMT_JSONL && lab->order == ORDER_ARRIVAL)
+	if (rnd_chance(r, 0.2) && lab->format == FMT_JSONL && lab->order == ORDER_ARRIVAL && !o->live)
 		lab->lossy = fmax(lab->mean_rate * rnd_range(r, 2, 6), rnd_log(r, 6, 40));
 	for (int i = 0; i < LAB_GATEWAYS; i++)
 		lab->gateways[i] = 0x0a010000u + (uint64_t)i + 1;
@@ -335,7 +342,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 		plan_attacks(lab, o, 600, 2 + rnd_int(r, 4));
 	} else if (!clean) {
 		double days = lab->len / 86400;
-		int n = days < 1 ? 6 + rnd_int(r, 8) : 10 + (int)(days * rnd_range(r, 1, 2));
+		int n = lab->len < 7200 ? 1 + (int)(lab->len / 400) : days < 1 ? 6 + rnd_int(r, 8) : 10 + (int)(days * rnd_range(r, 1, 2));
 
 		if (lab->warmup > 20000 && rnd_chance(r, 0.12)) { /* what is learnt first is not all clean */
 			double len = lab->len;
@@ -344,7 +351,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 			plan_attacks(lab, o, lab->warmup * 0.4, 2);
 			lab->len = len;
 		}
-		plan_attacks(lab, o, lab->warmup + 300 + 1200 * rnd_unit(r), n);
+		plan_attacks(lab, o, lab->warmup + fmin(300 + 1200 * rnd_unit(r), lab->len * 0.05), n);
 		plan_benign(lab, lab->warmup * 1.1, n / 4);
 	}
 	return 0;

@@ -290,8 +290,8 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 		q->finish = FINISH_NONE;
 	} else {
 		answer = law_draw(r, lab_laws[s->law].answer, s->spread) * s->answer_scale * b.answer;
-		if (s->reasoning > 0 || m->reasoning > 0) {
-			double think = answer * (s->reasoning > 0 ? s->reasoning : m->reasoning) * exp(0.6 * rnd_normal(r)) + 20;
+		if (m->reasoning > 0) {
+			double think = answer * (s->reasoning > 0 ? s->reasoning : 1) * exp(0.6 * rnd_normal(r)) + 20;
 
 			q->reasoning = think > 60000 ? 60000 : (int)think;
 			answer += q->reasoning;

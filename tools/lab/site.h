@@ -154,6 +154,7 @@ struct lab {
 	bool rfc3339, thin_names;
 	double lossy; /* records a second above which they are lost; 0: never */
 	/* what it is */
+	bool loopback; /* every address is one of 127/8: the requests are sent for real */
 	bool gateway, open; /* open: a key is not asked for, and many have none */
 	uint64_t gateways[LAB_GATEWAYS];
 	double v6, zone, dst_at;
@@ -381,6 +382,8 @@ static inline uint64_t net_new(struct lab *lab)
 {
 	uint32_t first;
 
+	if (lab->loopback)
+		return 127u << 24 | (uint64_t)(1 + rnd_int(&lab->r, 254)) << 16 | (uint64_t)rnd_int(&lab->r, 256) << 8;
 	if (rnd_chance(&lab->r, lab->v6))
 		return UINT64_C(1) << 63 | (uint64_t)(rnd_u64(&lab->r) & 0xffffffff) << 16;
 	do
@@ -392,6 +395,12 @@ static inline uint64_t net_new(struct lab *lab)
 static inline uint64_t host_new(struct lab *lab, uint64_t net)
 {
 	return net | (uint64_t)(1 + rnd_int(&lab->r, net >> 63 ? 65000 : 254));
+}
+
+/* From the operators' own network. */
+static inline uint64_t host_inside(struct lab *lab)
+{
+	return (lab->loopback ? 127u << 24 : 10u << 24 | (uint32_t)rnd_int(&lab->r, 256) << 8) | (uint32_t)(2 + rnd_int(&lab->r, 250));
 }
 
 /* ---- labels ---------------------------------------------------------------------------------------------------- */
