@@ -34,6 +34,7 @@ struct state {
 	int64_t label;	  /* the last one taken */
 	unsigned int turn; /* of pruning */
 	double now;	  /* as told */
+	double last, begun; /* the last save before this start; when it started */
 	double saved, pruned, busy_since; /* by schedule(): the wall's clock or event time */
 	bool loaded, all, hurry, failing, held, removed, finished, more;
 };
@@ -205,6 +206,15 @@ static int on_item(void *ctx, const struct detect_state_item *it)
 	return r;
 }
 
+/*
+ * A clock that starts a year ahead (no battery, no network yet) must not make everything that was learnt look old. So the time by which
+ * rows are pruned is tied to the last save before and to what has passed since.
+ */
+static double prune_time(const struct state *s)
+{
+	return s->o.live && s->last > 0 ? MIN(s->now, s->last + (schedule(s) - s->begun) + STATE_CLOCK_S) : s->now;
+}
+
 static int save_all(struct state *s, bool prune)
 {
 	int r = 0;
@@ -226,7 +236,7 @@ static int save_all(struct state *s, bool prune)
 	if (r == 0)
 		r = store_set_meta(s->store, "saved", s->now);
 	if (r == 0 && prune)
-		r = store_prune(s->store, s->turn, s->now);
+		r = store_prune(s->store, s->turn, prune_time(s));
 	return r;
 }
 
@@ -390,12 +400,13 @@ void state_load(struct state *s, void *engine, double now)
 		return;
 	s->detect = engine;
 	s->now = now;
-	s->saved = s->pruned = schedule(s);
+	s->saved = s->pruned = s->begun = schedule(s);
 	l = s->store ? calloc(1, sizeof(*l)) : NULL;
 	if (!l)
 		return;
 	l->s = s;
 	l->now = now;
+	s->last = store_meta(s->store, "saved", 0);
 	r = store_each_state(s->store, on_state, l);
 	if (r == 0)
 		r = store_each_label(s->store, 0, on_label, s);

@@ -16,6 +16,7 @@
 #define STATE_ITEMS_MAX 16384	      /* of one save of a live agent, some 50 ms; the rest follows each second */
 #define STATE_HURRY_S 2		      /* after an incident opens or closes, not oftener */
 #define STATE_PRUNE_S 400	      /* one of the store's ceilings; all of them once an hour */
+#define STATE_CLOCK_S 604800	      /* a clock may be so far ahead of the last save and the time since; what seems old beyond that is kept */
 #define STATE_PENDING_MAX 256	      /* events that wait for a store that does not take them now */
 #define STATE_COPY_BYTES (4u << 20)   /* of log, after which a replay copies it back; a live agent does after each save */
 

@@ -4,9 +4,23 @@
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "state_engine.h"
+
+/* In place of libc's, for this program: the clock by which a live agent saves. */
+static time_t leap_s;
+
+__attribute__((visibility("default"))) int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	if (syscall(SYS_clock_gettime, id, ts) < 0)
+		return -1;
+	if (id == CLOCK_MONOTONIC)
+		ts->tv_sec += leap_s;
+	return 0;
+}
 
 static char told[4096]; /* events emitted by the state itself */
 
@@ -172,6 +186,43 @@ static void label(const char *id, bool verdict)
 	store_close(s, false);
 }
 
+/* An hour of a live agent's saves, so that every ceiling has had its turn. */
+static double run_an_hour(struct counting *c, double now)
+{
+	for (int i = 0; i < 3700; i += STATE_PRUNE_S / 4) {
+		leap_s += STATE_PRUNE_S / 4;
+		state_tick(c->state, now + i);
+	}
+	return now + 3700;
+}
+
+static void a_clock_that_is_wrong(void **ctx)
+{
+	const double day = 86400, then = 1000 * day;
+	struct counting *c = begin(true, 10, then);
+	double now;
+
+	(void)ctx;
+	for (size_t i = 0; i < 10; i++)
+		counting_learn(c, i, then);
+	end(c, then);
+	/* A year ahead after the next boot: nothing is forgotten for that. */
+	c = begin(true, 10, then + 366 * day);
+	counting_learn(c, 1, then + 366 * day);
+	now = run_an_hour(c, then + 366 * day);
+	assert_int_equal(stats_of(c).saves > 9, true);
+	crash(c);
+	assert_int_equal(raw_number("SELECT count(*) FROM state"), 10);
+	/* But what is old in truth goes: two months of running. */
+	raw("UPDATE meta SET value = 86400000.0 WHERE key = 'saved'");
+	raw("UPDATE state SET updated = 86400000.0");
+	c = begin(true, 1, then);
+	leap_s += 60 * 86400;
+	now = run_an_hour(c, then + 60 * day);
+	end(c, now);
+	assert_int_equal(raw_number("SELECT count(*) FROM state"), 1); /* the one that is still in use */
+}
+
 static void feedback_reaches_the_engine(void **ctx)
 {
 	struct counting *c = begin(true, 10, 1000);
@@ -293,7 +344,7 @@ static void a_large_save_is_taken_in_pieces(void **ctx)
 	(void)ctx;
 	for (size_t i = 0; i < n; i++)
 		counting_learn(c, i, 1000);
-	sleep(STATE_SAVE_S);
+	leap_s += STATE_SAVE_S;
 	state_tick(c->state, 1001);
 	assert_int_equal(c->exported, STATE_ITEMS_MAX);
 	state_tick(c->state, 1002);
@@ -465,7 +516,7 @@ static void a_replay_is_the_same_each_time(void **ctx)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_DIR(nothing_is_kept_without_a_folder), IN_DIR(learning_comes_back), IN_DIR(a_crash_at_the_worst_moment), IN_DIR(feedback_reaches_the_engine),
+		IN_DIR(nothing_is_kept_without_a_folder), IN_DIR(learning_comes_back), IN_DIR(a_crash_at_the_worst_moment), IN_DIR(a_clock_that_is_wrong), IN_DIR(feedback_reaches_the_engine),
 		IN_DIR(sums), IN_DIR(sums_of_odd_records), IN_DIR(a_large_save_is_taken_in_pieces), IN_DIR(a_live_agent_goes_on_without), IN_DIR(a_full_disk_and_room_again), IN_DIR(damage_while_it_runs),
 		IN_DIR(deleted_while_it_runs), IN_DIR(a_replay_is_the_same_each_time),
 	};
