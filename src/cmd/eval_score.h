@@ -76,6 +76,9 @@ void eval_figures_of(const struct eval_counts *c, const struct eval_waits *waits
 /* low and high of the result, from its units. */
 int eval_bootstrap(const struct eval_counts *unit, const struct eval_waits *waits, const struct eval_opts *opts, struct eval_result *ret);
 
+/* 95 % bounds of a rate of which k were counted in so much time (Poisson; exact where there were none). */
+void eval_rate_bounds(double k, double time, double *ret_low, double *ret_high);
+
 /* Output: one JSON object with a newline; a table for people. */
 void eval_write_json(struct str *out, const struct eval_result *r, const struct eval_classes *classes);
 void eval_write_text(struct str *out, const struct eval_result *r, const struct eval_classes *classes);

@@ -1,5 +1,5 @@
 #!/bin/bash
-# weir eval, from outside: options, bad input, and hundreds of random sets judged twice: here and by the judge's scorer.
+# weir eval, from outside: options, bad input, calibration, and hundreds of random sets judged twice: here and by the judge's scorer.
 #   WEIR_SCORE        path of score.py (../shared/score/score.py)
 #   WEIR_SCORE_SETS   how many sets are compared with it (400)
 # shellcheck source=tests/e2e/lib.sh
@@ -68,6 +68,61 @@ check "bad options and files: one line, exit 2" usage
 
 full_disk() { [ -w /dev/full ] || return 0; evaluate --labels "$L" --events "$E" >/dev/full; [ $? -eq 1 ]; }
 check "figures that cannot be written are an error" full_disk
+
+# Three calm hours of six customers at two models, of which one minute fails: what a user's own file may look like.
+"$PYTHON" - "$WORK/calm.jsonl" <<'PY'
+import json, random, sys
+R = random.Random(9)
+with open(sys.argv[1], "w") as f:
+    for t in range(0, 10800):
+        for _ in range(R.choice((1, 2, 2, 3))):
+            c = R.randrange(6)
+            f.write(json.dumps({"timestamp": 1767225600 + t + round(R.random(), 3), "client_ip": f"10.0.0.{c}", "api_key": f"k{c}", "model_name": "m1" if R.random() < 0.7 else "m2",
+                                "prompt_tokens": R.randrange(50, 900), "completion_tokens": R.randrange(20, 300), "status": 503 if 9000 <= t < 9060 and R.random() < 0.6 else 200,
+                                "ttft_ms": R.randrange(80, 300), "duration_ms": R.randrange(400, 4000)}) + "\n")
+PY
+calibrate() {
+	evaluate --calibrate --false-per-week 60 --json "$WORK/calm.jsonl" >"$WORK/a" && "$PYTHON" - "$WORK/a" <<'PY' || return 1
+import json, sys
+o = json.load(open(sys.argv[1]))
+rows = {}
+for t in o["trials"]:
+    rows.setdefault(t["attack"], []).append(t)
+assert set(rows) == {"flood", "ddos", "cost_spike", "latency_regression", "error_burst", "traffic_drop"}, rows.keys()
+assert all(0 <= t["right"] <= t["seen"] <= t["times"] <= 4 and t["above_score"] <= t["seen"] for r in rows.values() for t in r), o
+# Ten times the usual from one address does not go unseen, and a flood is called one; nobody sees half as much again.
+assert o["smallest_half_the_time"]["flood"] in (2, 3, 5, 10), o["smallest_half_the_time"]
+assert rows["flood"][-1]["right"] == rows["flood"][-1]["seen"] > 0 and rows["flood"][-1]["delay_p50_s"] <= 120, rows["flood"]
+assert o["records"] > 18000 and o["learning_s"] == 2160, o
+seen = sum(o["false_alarms"][s]["seen"] for s in ("warning", "critical"))
+# 60 in a week are no whole one in 2.4 hours: nothing can be proposed.
+assert o["proposal"]["expected"]["seen"] == seen and not o["proposal"]["founded"] and o["proposal"]["scores"] == {} and o["false_alarms"]["warning"]["high"] > 0, o
+PY
+	# One may ring; should more have done so, their classes pay, and the flood is seen as before.
+	evaluate --calibrate --false-per-week 80 --json "$WORK/calm.jsonl" >"$WORK/c" && "$PYTHON" - "$WORK/a" "$WORK/c" <<'PY' || return 1
+import json, sys
+a, b = (json.load(open(p)) for p in sys.argv[1:])
+p = b["proposal"]
+assert p["founded"] and p["expected"]["seen"] <= 1 and "flood" not in p["scores"], p
+assert a["smallest_half_the_time"]["flood"] == b["smallest_half_the_time"]["flood"], (a, b)
+PY
+	evaluate --calibrate "$WORK/calm.jsonl" >"$WORK/b" && grep -q 'The smallest that rings' "$WORK/b" && [ ! -s "$WORK/err" ] || return 1
+	evaluate --json --calibrate --false-per-week 60 "$WORK/calm.jsonl" | cmp - "$WORK/a"
+}
+check "what to expect on one's own records" calibrate
+
+calibrate_usage() {
+	local args
+	head -n 100 "$WORK/calm.jsonl" >"$WORK/short.jsonl"
+	: >"$WORK/empty.jsonl"
+	for args in "--calibrate" "--calibrate -" "--calibrate $WORK/none" "--calibrate $WORK/short.jsonl" "--calibrate $WORK/empty.jsonl" "--calibrate --false-per-week x $WORK/calm.jsonl" \
+		"--calibrate $WORK/calm.jsonl $WORK/calm.jsonl" "--calibrate $WORK/calm.jsonl --labels $L --events $E" "--series $WORK/none" "--series $E --json" "--series"; do
+		# shellcheck disable=SC2086
+		evaluate $args >"$WORK/a"
+		[ $? -eq 2 ] && [ "$(wc -l <"$WORK/err")" -eq 1 ] && [ ! -s "$WORK/a" ] || { echo "eval $args: $(cat "$WORK/err")"; return 1; }
+	done
+}
+check "calibration refuses what it cannot use" calibrate_usage
 
 if [ -r "$SCORE" ]; then
 	agree() { "$PYTHON" "$E2E/eval_agree.py" "$WEIR" "$SCORE" "$WORK/sets" "${WEIR_SCORE_SETS:-400}"; }

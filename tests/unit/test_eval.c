@@ -419,6 +419,22 @@ static void intervals(void **state)
 	done(other);
 }
 
+static void rates_of_few_events(void **state)
+{
+	/* Garwood's exact bounds, from any table: 0: 0-3.689, 1: 0.0253-5.572, 4: 1.090-10.24 */
+	static const struct {
+		double k, low, high;
+	} rows[] = { { 0, 0, 3.689 }, { 1, 0.0253, 5.572 }, { 4, 1.090, 10.242 }, { 20, 12.22, 30.89 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		double low, high;
+
+		eval_rate_bounds(rows[i].k, 2, &low, &high);
+		assert_true(fabs(low - rows[i].low / 2) < 0.01 && fabs(high - rows[i].high / 2) < 0.02);
+	}
+}
+
 static void bad_labels_are_named(void **state)
 {
 	static const struct {
@@ -535,6 +551,7 @@ int main(void)
 		cmocka_unit_test(weak_attacks_are_apart),
 		cmocka_unit_test(weighted_quantiles),
 		cmocka_unit_test(intervals),
+		cmocka_unit_test(rates_of_few_events),
 		cmocka_unit_test(bad_labels_are_named),
 		cmocka_unit_test(bad_events_are_named_and_counted),
 		cmocka_unit_test(strange_names_are_no_trouble),
