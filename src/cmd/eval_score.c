@@ -138,7 +138,7 @@ static double unit_length(double total_s)
 
 	for (size_t i = 0; i < ARRAY_SIZE(nice); i++)
 		if (total_s >= nice[i] * EVAL_STRETCHES)
-			return nice[i];
+			return MAX(nice[i], total_s / EVAL_STRETCHES_MAX); /* labels in the year 30,000 cost no more than others */
 	return 600;
 }
 

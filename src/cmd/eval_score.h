@@ -11,6 +11,7 @@
 
 #define EVAL_UNITS_MIN 10	/* fewer streams than this are cut into stretches */
 #define EVAL_STRETCHES 20	/* aimed at */
+#define EVAL_STRETCHES_MAX 1000 /* days of a very long stream are put together */
 #define EVAL_RESAMPLES 1000
 #define EVAL_RESAMPLES_MAX 100000
 
