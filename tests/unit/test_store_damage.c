@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "state_engine.h"
 
-#define ROUNDS 150
+#define ROUNDS 80
 
 static uint64_t seed;
 
