@@ -4,8 +4,8 @@
  *   # comment
  *   >>>            the request follows: head, blank line, body
  *   <<<            the response follows
- *   ===            then one line per expectation: bytes that the record's JSON holds, or, after '!', must not hold;
- *                  after '@' what the server's software is from then on
+ *   ===            then one line per expectation, of kind, status, model, stream flag, finish reason and tokens at least: bytes that
+ *                  the record's JSON holds, or, after '!', must not hold; after '@' what the server's software is from then on
  *
  * Line ends of heads become CR LF; "Content-Length: @" gets the body's length. Where the head says chunked, lines of "--" part
  * the chunks; a last line "--cut" leaves the stream without its end. The last line end of a body is not part of it, but those of

@@ -242,10 +242,10 @@ enum weir_action {
 	WEIR_ACT_SKIP,       /* the value of an echoing key begins: objects and arrays only */
 	WEIR_ACT_OPEN,       /* in WEIR_ROOT_SKIP: bracket opens */
 	WEIR_ACT_CLOSE,
-	WEIR_ACT_ARRAY,      /* the body is an array */
+	WEIR_ACT_ARRAY,      /* an array of answers begins: the body, or what it wraps */
 };
 
-/* BATCH: a JSON array, of answers that each count their own tokens. The kernel learns it from the first byte of a JSON body. */
+/* BATCH: a JSON array, of answers that each count their own tokens. The kernel learns it from how a JSON body begins. */
 enum weir_body_type { WEIR_BODY_OTHER, WEIR_BODY_JSON, WEIR_BODY_SSE, WEIR_BODY_NDJSON, WEIR_BODY_BATCH };
 
 #define WEIR_REST_LEAVES 4

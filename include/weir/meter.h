@@ -248,6 +248,9 @@ WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
 		return 0;
 	}
 	if (p->num_mode == WEIR_NUM_START) {
+		/* An event over several lines: "data:" may stand between a key and its count. No value begins so, but for true. */
+		if (p->mode != WEIR_HEAD && (c == 'd' || c == 'a' || c == 't' || c == ':'))
+			return 0;
 		p->flags |= WEIR_P_NEGATIVE;
 		p->num_mode = WEIR_NUM_DIGITS;
 		return c == '-' ? 0 : 2;

@@ -192,7 +192,13 @@ static void set_tokens(struct assemble *a, struct record *r, const struct pendin
 	learn(a, r, p, d, c);
 }
 
-static void set_times(const struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
+/* By what came; or by the path, where what it streams is one JSON array (Gemini without alt=sse). */
+static bool is_streamed(const struct pending *p, const struct weir_done *d, const struct counts *c)
+{
+	return c->stream || (d->status >= 200 && d->status < 300 && p->dialect && p->dialect->stream == STREAM_ALWAYS);
+}
+
+static void set_times(const struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, bool streamed)
 {
 	uint64_t from = d->req_head_ns ? d->req_head_ns : d->req_first_ns ? d->req_first_ns : d->resp_first_ns, asked;
 
@@ -204,7 +210,7 @@ static void set_times(const struct assemble *a, struct record *r, const struct p
 		return;
 	record_set_real(r, F_DURATION_MS, ms_between(from, d->resp_last_ns));
 	asked = d->req_last_ns > from && d->req_last_ns <= d->content_ns ? d->req_last_ns : from;
-	if (c->stream && d->content_ns)
+	if (streamed && d->content_ns)
 		record_set_real(r, F_TTFT_MS, ms_between(asked, d->content_ns));
 }
 
@@ -212,6 +218,7 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 {
 	char client[ADDRESS_MAX], server[LABEL_MAX];
 	struct counts c = counts_of(d, u);
+	bool streamed = is_streamed(p, d, &c);
 	const struct facts *f = &p->facts;
 	struct record r;
 
@@ -224,7 +231,7 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	if (p->facts.prompt_chars < 0 && p->dialect && p->dialect->shape && p->side[WEIR_REQUEST].head_len && d->req_bytes > p->side[WEIR_REQUEST].head_len)
 		p->facts.prompt_chars = (int64_t)(d->req_bytes - p->side[WEIR_REQUEST].head_len);
 	set_request(a, &r, p, client, server);
-	set_times(a, &r, p, d, &c);
+	set_times(a, &r, p, d, streamed);
 	/* A path in no table that reports usage is somebody's gateway; without a path the counts are all we have. */
 	if ((r.kind == KIND_OTHER && !f->is_get && weir_completion_tokens(c.mask, c.tokens)) || (r.kind == KIND_UNKNOWN && (weir_has_usage(c.mask) || c.deltas)))
 		r.kind = KIND_INFERENCE;
@@ -237,8 +244,8 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 		record_set_int(&r, F_STATUS, d->status);
 	if (d->flags & WEIR_DONE_ABORTED)
 		record_set_bool(&r, F_ABORTED, true);
-	if (d->status >= 200 && d->status < 300 && (r.kind == KIND_INFERENCE || c.stream))
-		record_set_bool(&r, F_STREAM, c.stream);
+	if (d->status >= 200 && d->status < 300 && (r.kind == KIND_INFERENCE || streamed))
+		record_set_bool(&r, F_STREAM, streamed);
 	if (c.error && d->status < 400)
 		record_set_text(&r, F_FINISH_REASON, SPAN("error"));
 	else

@@ -127,6 +127,16 @@ static const struct dialect_shape generate = {
 	  [D_TEXT] = "generated_text *.generated_text text *.text" },
 	.stream = STREAM_FIELD,
 };
+/* The same in Vertex AI's wrapping: a list of requests, a list of answers. */
+static const struct dialect_shape vertex = {
+	"vertex",
+	{ [D_MAX_TOKENS] = "parameters.max_new_tokens parameters.sampling_params.max_new_tokens instances.*.parameters.max_new_tokens",
+	  [D_PROMPT] = "instances.*.inputs instances.*.text",
+	  [D_FINISH] = "predictions.*.meta_info.finish_reason.type",
+	  [D_ID] = "predictions.*.meta_info.id",
+	  [D_TEXT] = "predictions.* predictions.*.text" },
+	.stream = STREAM_NEVER,
+};
 static const struct dialect_shape triton_generate = {
 	"triton.generate",
 	{ [D_STREAM] = "stream",
@@ -202,8 +212,8 @@ static const struct dialect rows[] = {
 	INFERENCE("/generate", &generate, "TGI, SGLang, LMDeploy"),
 	{ "/generate_stream", NULL, KIND_INFERENCE, &generate, STREAM_ALWAYS, "TGI" },
 	INFERENCE("/invocations", &openai_chat, "vLLM, SGLang, TGI on SageMaker"),
-	INFERENCE("/vertex_generate", &generate, "SGLang on Vertex AI"),
-	INFERENCE("/vertex", &generate, "TGI on Vertex AI"),
+	INFERENCE("/vertex_generate", &vertex, "SGLang on Vertex AI"),
+	INFERENCE("/vertex", &vertex, "TGI on Vertex AI"),
 	{ "/models/{model}:generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
 	{ "/models/{model}:streamGenerateContent", NULL, KIND_INFERENCE, &gemini, STREAM_ALWAYS, "Gemini" },
 	{ ":generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
@@ -450,7 +460,7 @@ void dialect_write_docs(struct str *out)
 		      "They are found by name in every JSON, SSE or NDJSON body, and in the heads of TGI and TEI, in the kernel; the names and\n"
 		      "what each means are in `src/decode/patterns.h`. The last value of a response counts: usage that is repeated in a stream runs on.\n"
 		      "A JSON body that is an array is a batch, one answer for each prompt (SGLang's, LMDeploy's and llama.cpp's native APIs): the counts\n"
-		      "of its elements are added up, unless the head has told their sum (TGI). Gemini's stream without `alt=sse` is an array too, whose\n"
+		      "of its elements are added up, also in Vertex AI's `predictions`, unless the head has told their sum (TGI). Gemini's stream without `alt=sse` is an array too, whose\n"
 		      "elements run on: of its names the last value counts there as well.\n\n"
 		      "What Gemini's own tools gave the model to read (`toolUsePromptTokenCount`) is part of the prompt. `total_tokens` is the prompt\n"
 		      "where nothing else is told, as by some rankings and embeddings.\n\n"

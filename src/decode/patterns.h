@@ -114,6 +114,7 @@ static const struct automaton_pattern patterns[] = {
 
 	/* An array in one piece is a batch (SGLang's, LMDeploy's and llama.cpp's native APIs): the counts of its elements are added up. */
 	{ WEIR_ROOT_BODY_START, "%s[", WEIR_ACT_ARRAY, 0 },
+	{ WEIR_ROOT_BODY, KEY("predictions") IS "[", WEIR_ACT_ARRAY, 0 }, /* Vertex AI's wrapping of it */
 
 	/* ---- generated text ---- */
 	GENERATED("content"),           /* OpenAI chat, llama.cpp native, Ollama chat */

@@ -8,9 +8,34 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "decode/dialect.h"
+#include "decode/http.h"
 #include "unit/player.h"
 
+#define DIALECT_ROWS_MAX 256
+
 static unsigned wrongs;
+
+/* What every fixture must speak about, if only to deny it. */
+static const char *const spoken_of[] = { "\"kind\"", "\"status\"", "\"model_name\"", "\"stream\"", "\"finish_reason\"", "\"prompt_tokens\"", "\"completion_tokens\"" };
+
+static unsigned unspoken(const struct player *p, const struct fixture *f)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(spoken_of); i++) {
+		const char *at = strstr(p->seen.line.p, spoken_of[i]);
+		bool spoken = false;
+
+		for (size_t k = 0; k < f->wants; k++)
+			spoken |= strstr(f->want[k], spoken_of[i]) != NULL;
+		if (spoken)
+			continue;
+		print_error("%s: nothing is expected of %s; the record has %.*s\n", f->name, spoken_of[i], at ? (int)strcspn(at, ",}") : 4, at ? at : "none");
+		n++;
+	}
+	return n;
+}
 
 struct each {
 	void (*fn)(struct player *p, struct fixture *f);
@@ -53,6 +78,7 @@ static void play_whole(struct player *p, struct fixture *f)
 {
 	play(p, f, 0, 0, 0);
 	wrongs += wrong(p, f);
+	wrongs += unspoken(p, f);
 	/* the record's own fields, the same in all */
 	assert_non_null(strstr(p->seen.line.p, "\"timestamp\":1005"));
 	assert_non_null(strstr(p->seen.line.p, "\"client_ip\":\"2001:db8::7\""));
@@ -113,6 +139,42 @@ static void reads_every_fixture(void **unused)
 	wrongs = 0;
 	each_fixture(play_whole);
 	assert_int_equal(wrongs, 0);
+}
+
+static unsigned row_seen[DIALECT_ROWS_MAX];
+
+static void note_row(struct fixture *f, void *ctx)
+{
+	const struct dialect *rows, *d;
+	struct http_head h;
+	size_t n;
+
+	(void)ctx;
+	rows = dialect_rows(&n);
+	assert_true(n <= DIALECT_ROWS_MAX);
+	assert_int_equal(http_parse_head((struct span){ f->request, f->request_len }, &h), 0);
+	d = dialect_find(h.method, h.path, NULL);
+	if (d >= rows && d < rows + n)
+		row_seen[d - rows]++;
+}
+
+/* A row without a fixture is a claim. */
+static void has_a_fixture_for_every_row(void **unused)
+{
+	static struct fixture f;
+	const struct dialect *rows;
+	unsigned without = 0;
+	size_t n;
+
+	(void)unused;
+	assert_true(fixtures_each(&f, note_row, NULL) > 0);
+	rows = dialect_rows(&n);
+	for (size_t i = 0; i < n; i++) {
+		if (!row_seen[i])
+			print_error("no fixture for %s\n", rows[i].path);
+		without += !row_seen[i];
+	}
+	assert_int_equal(without, 0);
 }
 
 static void reads_every_fixture_at_every_split(void **unused)
@@ -331,6 +393,7 @@ static void stops_at_a_bomb(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(has_a_fixture_for_every_row),
 		cmocka_unit_test(reads_every_fixture),
 		cmocka_unit_test(reads_every_fixture_at_every_split),
 		cmocka_unit_test(calibrates_its_estimates),
