@@ -2,8 +2,7 @@
 
 #include <math.h>
 
-#define SLOTS 16384 /* power of two; two hours of 6 kinds x 512 names fill less than half */
-#define KINDS 6
+#define SLOTS 16384 /* power of two; two hours of six kinds with 512 names each fill less than half */
 
 struct slot {
 	bool used, dirty;
@@ -152,8 +151,8 @@ void sums_record(struct sums *s, const struct record *r, double now)
 	static const struct {
 		enum record_field field;
 		enum entity_kind kind;
-	} who[KINDS - 1] = {
-		{ F_SERVER, ENTITY_SERVER }, { F_MODEL_NAME, ENTITY_MODEL }, { F_CLIENT_IP, ENTITY_CLIENT_IP }, { F_API_KEY, ENTITY_API_KEY }, { F_USER, ENTITY_USER },
+	} who[] = {
+		{ F_MODEL_NAME, ENTITY_MODEL }, { F_CLIENT_IP, ENTITY_CLIENT_IP }, { F_API_KEY, ENTITY_API_KEY }, { F_USER, ENTITY_USER },
 	};
 	enum record_kind kind = r->kind != KIND_UNKNOWN ? r->kind : record_kind_of_path(record_text(r, F_PATH));
 	double t = r->timestamp;
@@ -168,6 +167,9 @@ void sums_record(struct sums *s, const struct record *r, double now)
 	hour = (int64_t)floor(t / 3600);
 	hour_set(s, hour);
 	add(s, hour, ENTITY_GLOBAL, (struct span){ 0 }, r);
+	/* Without the software behind it: an upgrade is no other server. */
+	if (record_has(r, F_SERVER))
+		add(s, hour, ENTITY_SERVER, record_server_address(r), r);
 	for (size_t i = 0; i < ARRAY_SIZE(who); i++)
 		if (record_has(r, who[i].field))
 			add(s, hour, who[i].kind, record_text(r, who[i].field), r);

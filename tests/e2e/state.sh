@@ -130,12 +130,18 @@ PY
 }
 
 open_at_the_end() {
-	local s=$WORK/open
+	local s=$WORK/open exported
 	make_flood "$WORK/a.jsonl" "$WORK/b.jsonl"
 	"$WEIR" replay --state "$s" --output json "$WORK/a.jsonl" >"$WORK/a.events" 2>"$WORK/err" || return 1
 	"$WEIR" anomalies --state "$s" --open --json >"$WORK/open.json" || return 1
 	[ "$(wc -l <"$WORK/open.json")" -eq 1 ] || { echo "not one open incident: $(cat "$WORK/open.json")"; return 1; }
+	exported=$(sql "$s" "SELECT count(*) FROM state WHERE kind = 'incident'")
 	"$WEIR" replay --state "$s" --output json "$WORK/b.jsonl" >"$WORK/b.events" 2>>"$WORK/err" || return 1
+	# An engine that hands its open incidents out goes on with them: no end at the start, and nobody is told a second time.
+	if [ "$exported" -gt 0 ]; then
+		! grep -q 'weir was restarted' "$WORK/b.events" && [ "$(cat "$WORK/a.events" "$WORK/b.events" | grep -c '"event":"open"')" -eq 1 ] ||
+			{ cut -c1-300 "$WORK/b.events"; return 1; }
+	fi
 	[ -z "$("$WEIR" anomalies --state "$s" --open --json)" ] || { echo "still open after it was over"; return 1; }
 	# Taken up again or closed; never both, never twice.
 	"$PYTHON" - "$WORK/a.events" "$WORK/b.events" <<'PY'

@@ -271,6 +271,7 @@ static void sums(void **ctx)
 		snprintf(name, sizeof(name), "192.0.2.%d", i % 1000);
 		record_set_text(&r, F_CLIENT_IP, span_of(name));
 		record_set_text(&r, F_MODEL_NAME, SPAN("m"));
+		record_set_text(&r, F_SERVER, i % 2 ? SPAN("10.0.0.1:8000 vllm/1.0") : SPAN("10.0.0.1:8000 vllm/1.1"));
 		record_set_int(&r, F_PROMPT_TOKENS, 10);
 		record_set_int(&r, F_COMPLETION_TOKENS, 3);
 		record_set_int(&r, F_STATUS, i % 4 ? 200 : 503);
@@ -286,6 +287,7 @@ static void sums(void **ctx)
 	assert_int_equal(raw_number("SELECT prompt_tokens FROM rollups WHERE hour = 2 AND scope_kind = 'model' AND scope_value = 'm'"), 20000);
 	assert_int_equal(raw_number("SELECT completion_tokens FROM rollups WHERE hour = 2 AND scope_kind = 'global'"), 6000);
 	assert_int_equal(raw_number("SELECT errors FROM rollups WHERE hour = 2 AND scope_kind = 'global'"), 1000);
+	assert_int_equal(raw_number("SELECT requests FROM rollups WHERE hour = 2 AND scope_kind = 'server' AND scope_value = '10.0.0.1:8000'"), 4000);
 	/* Five hundred and twelve have their own, the others one together; nothing is missing. */
 	assert_int_equal(raw_number("SELECT count(*) FROM rollups WHERE scope_kind = 'client_ip'"), 513);
 	assert_int_equal(raw_number("SELECT sum(requests) FROM rollups WHERE scope_kind = 'client_ip'"), 4000);
