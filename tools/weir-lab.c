@@ -149,35 +149,24 @@ static void labels_to_wall(struct lab *lab, double since, double speed)
 	lab->mean_rate *= speed;
 }
 
-static int cmd_live(struct lab *lab, const char *dir, const char *url, double speed, double limit, double token_scale)
+static int cmd_live(struct lab *lab, struct live *v, const char *dir)
 {
-	struct live *v = lab_realloc(NULL, sizeof(*v));
 	struct timespec wall;
 	int r;
 
-	*v = (struct live){ .paced = { .speed = speed, .limit = limit, .stop = &stopping }, .token_scale = token_scale };
-	r = live_begin(v, url);
-	if (r < 0 || (dir && dir_make(dir) < 0)) {
-		if (r < 0)
-			fprintf(stderr, "weir-lab: %s: %s\n", url, r == -EINVAL ? "not http://127.x.y.z:PORT" : strerror(-r));
-		free(v->conn);
-		free(v->spare);
-		free(v);
+	if (dir && dir_make(dir) < 0)
 		return 1;
-	}
 	clock_gettime(CLOCK_REALTIME, &wall);
 	clock_gettime(CLOCK_MONOTONIC, &v->paced.since);
 	r = lab_run(lab, emit_live, v);
 	if (r == -EINTR)
-		labels_cut(lab, paced_elapsed(&v->paced) * speed);
+		labels_cut(lab, paced_elapsed(&v->paced) * v->paced.speed);
 	live_end(v, lab);
-	labels_to_wall(lab, (double)wall.tv_sec + (double)wall.tv_nsec / 1e9, speed);
+	labels_to_wall(lab, (double)wall.tv_sec + (double)wall.tv_nsec / 1e9, v->paced.speed);
 	fprintf(stderr, "weir-lab: %llu requests sent, %llu answered 2xx, %llu 4xx, %llu 5xx, %llu cut off, %llu failed, %llu not sent (too many open); faults set %llu times, refused %llu times; %d labels\n",
 		(unsigned long long)v->sent, (unsigned long long)v->answered[2], (unsigned long long)v->answered[4], (unsigned long long)v->answered[5], (unsigned long long)v->answered[0],
 		(unsigned long long)v->failed, (unsigned long long)v->skipped, (unsigned long long)v->chaos_asked, (unsigned long long)v->chaos_failed, lab->label_n);
-	r = (dir && facts_write(lab, dir) < 0) || v->chaos_failed || v->skipped ? 1 : 0;
-	free(v);
-	return r;
+	return (dir && facts_write(lab, dir) < 0) || v->chaos_failed || v->skipped ? 1 : 0;
 }
 
 static void usage(FILE *f)
@@ -211,6 +200,7 @@ int main(int argc, char **argv)
 	struct lab_opts o = { .seed = 1 };
 	double speed = 1, limit = 0, token_scale = 0.1;
 	const char *dir = NULL, *server = NULL, *cmd;
+	struct live v;
 	struct lab *lab;
 	int r;
 
@@ -241,6 +231,16 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(cmd, "make") != 0 && o.start <= 0)
 		o.start = (double)time(NULL);
+	v = (struct live){ .paced = { .speed = speed, .limit = limit, .stop = &stopping }, .token_scale = token_scale };
+	if (o.live) {
+		r = live_begin(&v, server);
+		if (r < 0) {
+			fprintf(stderr, "weir-lab: %s: %s\n", server, r == -EINVAL ? "not http://127.x.y.z:PORT" : r == -ENOENT ? "no models" : strerror(-r));
+			return 1;
+		}
+		o.model = (const char(*)[40])v.model;
+		o.model_n = v.model_n;
+	}
 	lab = lab_realloc(NULL, sizeof(*lab));
 	r = speed > 0 && token_scale > 0 ? lab_plan(lab, &o) : -EINVAL;
 	if (r < 0) {
@@ -254,7 +254,7 @@ int main(int argc, char **argv)
 	if (!strcmp(cmd, "make"))
 		r = cmd_make(lab, dir);
 	else if (o.live)
-		r = cmd_live(lab, dir, server, speed, limit, token_scale);
+		r = cmd_live(lab, &v, dir);
 	else
 		r = cmd_stream(lab, dir, speed, limit);
 	lab_done(lab);

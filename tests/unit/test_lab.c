@@ -412,13 +412,10 @@ static double claim(const struct lab *lab, const struct label *l, const struct t
 	a = sum_up(lab, with, kind, value, from, to);
 	b = sum_up(lab, without, kind, value, from, to);
 	if (!strcmp(l->cls, "flood") || !strcmp(l->cls, "ddos") || !strcmp(l->cls, "flash_crowd")) {
-		double shape = 0;
+		const struct shape *sh = &lab->src[l->src].sh;
 
-		for (int i = lab->customers; i < lab->src_n; i++)
-			if (lab->src[i].attack && lab->src[i].sh.start == l->start)
-				shape = mean_shape(&lab->src[i].sh);
-		a = sum_up(lab, with, "global", "", from, to);
-		return a.requests / (to - from) / base / (1 + (x - 1) * shape);
+		a = sum_up(lab, with, "global", "", sh->start, to);
+		return a.requests / (to - sh->start) / base / (1 + (x - 1) * mean_shape(sh));
 	}
 	if (!strcmp(l->cls, "cost_spike"))
 		return b.requests < 30 ? 0 : a.tokens / b.tokens / x;

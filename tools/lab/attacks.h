@@ -204,6 +204,7 @@ static inline double place_flood(struct lab *lab, int variant, double t, double 
 		s->repeat = rnd_range(r, 0.3, 0.99);
 		s->retry = 0;
 		l = label_new(lab, "flood", "runaway client", t, t + length, x);
+		l->src = (int)(s - lab->src);
 		label_about(lab, l, s, lo, n);
 		return t + length;
 	}
@@ -237,6 +238,7 @@ static inline double place_flood(struct lab *lab, int variant, double t, double 
 		s->abort = 0;
 	}
 	l = label_new(lab, "flood", (const char *[]){ "one address", "few addresses", "", "pulsed", "ramp", "one address, many keys", "one-token requests", "one network" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	label_about(lab, l, s, s->who, s->who_n);
 	if (variant == FLOOD_NET && l->scope_kind && !strcmp(l->scope_kind, "client_ip")) {
 		char v[64];
@@ -313,6 +315,7 @@ static inline double place_ddos(struct lab *lab, int variant, double t, double l
 		s->rotate_s = length / 8;
 	}
 	l = label_new(lab, "ddos", (const char *[]){ "few", "wide", "pulsed", "junk", "ramp", "polite", "IPv6", "rotating" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	label_scope(l, "global", "");
 	label_who(lab, l, s->who, n, s->keyless, s->exclusive);
 	return t + length;
@@ -397,6 +400,7 @@ static inline double place_crowd(struct lab *lab, int variant, double t, double 
 	s->exclusive = !lab->gateway && variant != CROWD_RETURN;
 	s->crowd = true;
 	l = label_new(lab, "flash_crowd", (const char *[]){ "launch", "news", "advertisement", "campaign on the calendar", "classroom", "returning users" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	label_scope(l, "global", "");
 	l->benign = true;
 	label_who(lab, l, s->who, s->who_n, false, s->exclusive);
@@ -548,6 +552,7 @@ static inline double place_scraping(struct lab *lab, int variant, double t, doub
 	s->spread = 0.1;
 	s->stream = rnd_chance(r, 0.3);
 	l = label_new(lab, "scraping", (const char *[]){ "new key", "known key", "log probabilities", "slow", "with pauses", "several addresses", "jittered" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	label_about(lab, l, s, s->who, n);
 	return t + length;
 }
@@ -593,6 +598,7 @@ static inline double place_probing(struct lab *lab, int variant, double t, doubl
 	s->limit = 0;
 	s->cap = 0;
 	l = label_new(lab, "prompt_probing", (const char *[]){ "new key", "known key", "slow", "bursts", "several addresses", "mild" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	label_about(lab, l, s, s->who, n);
 	return t + length;
 }
@@ -633,6 +639,7 @@ static inline double place_credentials(struct lab *lab, int variant, double t, d
 	s->prompt_scale = 0.1;
 	s->retry = 0;
 	l = label_new(lab, "credential_abuse", (const char *[]){ "guessing from one address", "no key", "few addresses", "sprayed", "slow", "forbidden" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	if (lab->gateway || variant == CRED_SPRAY) {
 		label_scope(l, "global", "");
 	} else {
@@ -699,6 +706,7 @@ static inline double place_sharing(struct lab *lab, int variant, double t, doubl
 	s->cv = rnd_range(r, 0.8, 1.6);
 	k = s->who;
 	l = label_new(lab, "key_sharing", (const char *[]){ "stolen", "sold on", "wide", "slow", "with the owner's agent" }[variant], t, t + length, x);
+	l->src = (int)(s - lab->src);
 	key_name(lab, lab->who[lo].key, v, sizeof(v));
 	label_scope(l, "api_key", v);
 	label_who(lab, l, k, people, false, true);

@@ -21,7 +21,6 @@
 #define LIVE_CONNS_MAX 16384  /* at once; later requests are not sent, and counted */
 #define LIVE_PROMPT_MAX 60000 /* bytes of text */
 #define LIVE_GIVE_UP_S 120
-#define LIVE_NAME_MAX 64
 
 struct live_conn {
 	int fd;
@@ -37,7 +36,7 @@ struct live {
 	struct paced paced; /* its clock */
 	struct sockaddr_in server;
 	double token_scale;
-	char model[LAB_MODELS_MAX][LIVE_NAME_MAX];
+	char model[LAB_MODELS_MAX][40];
 	int model_n, epoll;
 	struct live_conn *conn;
 	int *spare, spare_n;
@@ -66,7 +65,7 @@ static inline int live_ask(const struct live *v, const char *request, char *answ
 	return n ? 0 : -EIO;
 }
 
-/* The server's models, by /v1/models; the lab's are mapped to them in turn. */
+/* The server's models, by /v1/models: the lab takes their names. */
 static inline int live_models(struct live *v)
 {
 	static char answer[65536];
@@ -75,14 +74,14 @@ static inline int live_models(struct live *v)
 	if (r < 0)
 		return r;
 	for (const char *p = answer; v->model_n < LAB_MODELS_MAX && (p = strstr(p, "\"id\":\"")); p++)
-		snprintf(v->model[v->model_n++], LIVE_NAME_MAX, "%.*s", (int)strcspn(p + 6, "\""), p + 6);
+		snprintf(v->model[v->model_n++], sizeof(v->model[0]), "%.*s", (int)strcspn(p + 6, "\""), p + 6);
 	return v->model_n ? 0 : -ENOENT;
 }
 
 /* ---- the server's own faults ---------------------------------------------------------------------------------------- */
 static inline void live_chaos(struct live *v, struct lab *lab, double t)
 {
-	for (int i = 0; i < lab->model_n && i < v->model_n; i++) {
+	for (int i = 0; i < lab->model_n; i++) {
 		double ttft, tpot, slots, errors = 0, stream_errors = 0;
 		char want[200], request[512], answer[512];
 
@@ -100,7 +99,7 @@ static inline void live_chaos(struct live *v, struct lab *lab, double t)
 		snprintf(want, sizeof(want), "first_token_ms=%.0f&slow=%.2f&error_rate=%.3f&stream_error_rate=%.3f", (ttft - 1) * lab->model[i].ttft0 * 1000, tpot, errors, stream_errors);
 		if (!strcmp(want, v->chaos[i]) || (!v->chaos[i][0] && !strcmp(want, "first_token_ms=0&slow=1.00&error_rate=0.000&stream_error_rate=0.000")))
 			continue;
-		snprintf(request, sizeof(request), "POST /chaos?model=%s&%s HTTP/1.1\r\nHost: lab\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", v->model[i], want);
+		snprintf(request, sizeof(request), "POST /chaos?model=%s&%s HTTP/1.1\r\nHost: lab\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", lab->model[i].name, want);
 		v->chaos_asked++;
 		if (live_ask(v, request, answer, sizeof(answer)) < 0 || !strstr(answer, " 200 "))
 			v->chaos_failed++;
@@ -230,7 +229,7 @@ static inline char *live_request(const struct live *v, const struct lab *lab, co
 {
 	static char prompt[LIVE_PROMPT_MAX + 512];
 	bool post = q->path < PATH_HEALTH, broken = q->status == 400 || q->status == 413;
-	const char *model = q->status == 404 && post ? "no-such-model" : v->model[q->model % v->model_n];
+	const char *model = q->status == 404 && post ? "no-such-model" : lab->model[q->model].name;
 	size_t cap = LIVE_PROMPT_MAX + 4096, body = 0, n;
 	char *p = lab_realloc(NULL, cap), *text = prompt, key[40] = "", agent[128];
 	struct out a = { .p = agent };

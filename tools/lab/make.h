@@ -267,6 +267,12 @@ static inline int lab_run(struct lab *lab, int (*emit)(void *ctx, const struct l
 	if (!r)
 		r = held_until(&x, LAB_NEVER);
 	strain(lab, minute);
+	for (int i = 0; i < lab->label_n; i++) { /* nobody can notice what has not been sent */
+		struct label *l = &lab->label[i];
+
+		if (l->src >= 0 && lab->src[l->src].sent && lab->src[l->src].first > l->start && lab->src[l->src].first < l->end - 1)
+			l->start = lab->src[l->src].first;
+	}
 	qsort(lab->label, (size_t)lab->label_n, sizeof(*lab->label), label_order);
 	free(x.heap);
 	free(x.retry);

@@ -41,22 +41,27 @@ static inline double clock_rate(const struct lab *lab, double t, int habit)
 	}
 }
 
-/* Fills a source's rate so that its mean is `mean`. `habit` < 0: a traced tenant, its own jumps included. */
+#define HABIT_TRACE (-1) /* a traced tenant, its own jumps included */
+#define HABIT_BURST (-2) /* hours of one service that nobody could foresee */
+
+/* Fills a source's rate so that its mean is `mean`. `habit`: one of the above, or the clock's (clock_rate). */
 static inline void source_rate_fill(struct lab *lab, struct source *s, double mean, int habit)
 {
 	const struct lab_curve *c = &lab_curves[trace_pick(lab, LAB_CURVES)];
-	int shift = rnd_int(&lab->r, 14) * 48, bins = lab->bins;
+	int shift = rnd_int(&lab->r, 14) * 48, bins = lab->bins, hour = rnd_int(&lab->r, LAB_BURST_HOURS / 2) + (lab->test ? LAB_BURST_HOURS / 2 : 0);
 	double level = 0, sum = 0, wobble = rnd_log(&lab->r, 0.02, 0.25), floor_rate = rnd_chance(&lab->r, 0.5) ? 0.02 : 0.003;
 
 	s->rate = lab_realloc(NULL, sizeof(float) * (size_t)bins);
-	if (habit < 0)
+	if (habit == HABIT_TRACE)
 		wobble = c->restless < 0.3 ? c->restless * 1.2 : 0.36;
 	for (int b = 0; b < bins; b++) {
 		double at = b * LAB_STEP_S / LAB_CURVE_STEP_S + shift, f = at - floor(at), v;
 		int i = (int)at % LAB_CURVE_STEPS, j = (i + 1) % LAB_CURVE_STEPS;
 
 		level = 0.97 * level + wobble * 0.25 * rnd_normal(&lab->r);
-		if (habit < 0)
+		if (habit == HABIT_BURST)
+			v = letter_rate(lab_burst[(hour + (int)(b * LAB_STEP_S / 3600)) % LAB_BURST_HOURS]);
+		else if (habit == HABIT_TRACE)
 			v = letter_rate(c->rate[i]) * (1 - f) + letter_rate(c->rate[j]) * f;
 		else
 			v = clock_rate(lab, (b + 0.5) * LAB_STEP_S, habit);
@@ -86,7 +91,7 @@ static inline void source_wander_fill(struct lab *lab, struct source *s)
 	for (int b = 0; b < lab->bins; b++)
 		for (int k = 0; k < 2; k++) {
 			at[k] += step * rnd_normal(&lab->r) - pull * at[k];
-			if (rnd_chance(&lab->r, 0.0007)) /* it does something else for a while */
+			if (rnd_chance(&lab->r, 0.0003)) /* it does something else for a while */
 				at[k] += 0.6 * rnd_normal(&lab->r);
 			s->wander[2 * b + k] = (float)at[k];
 		}
@@ -219,7 +224,7 @@ static inline void customer_add(struct lab *lab, double mean, int rank)
 		s->roam_s = rnd_log(r, 900, 43200);
 		s->exclusive = false;
 	}
-	source_rate_fill(lab, s, mean, rnd_chance(r, 0.72) ? -1 : rnd_int(r, 3));
+	source_rate_fill(lab, s, mean, rnd_chance(r, 0.7) ? HABIT_TRACE : rnd_chance(r, 0.2) ? HABIT_BURST : rnd_int(r, 3));
 	source_wander_fill(lab, s);
 	snprintf(s->name, sizeof(s->name), "customer %d", rank + 1);
 }

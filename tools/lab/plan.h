@@ -11,6 +11,8 @@ struct lab_opts {
 	const char *kind, *profile, *only; /* only: events of one class (for tests and demos) */
 	double days, rate, records, start;  /* 0: drawn; records: about so many at most */
 	bool live;                          /* to be sent for real, from loopback addresses */
+	const char (*model)[40];            /* the names of a real server's models */
+	int model_n;                        /* 0: drawn */
 };
 
 /* ---- how a site is seen -------------------------------------------------------------------------------------- */
@@ -333,6 +335,13 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 	for (int i = 0; i < LAB_GATEWAYS; i++)
 		lab->gateways[i] = 0x0a010000u + (uint64_t)i + 1;
 	models_draw(lab);
+	if (o->model_n) {
+		lab->model_n = lab->model_n < o->model_n ? lab->model_n : o->model_n;
+		for (int i = 0; i < lab->model_n; i++) {
+			snprintf(lab->model[i].name, sizeof(lab->model[i].name), "%s", o->model[i]);
+			lab->model[i].embed = false;
+		}
+	}
 	site_people(lab);
 	plan_natural(lab);
 	if (hard) {

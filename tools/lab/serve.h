@@ -235,7 +235,8 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 		else
 			q->addr = (q->addr & ~UINT64_C(0xff)) | (host % 254 + 1);
 	}
-	s->sent++;
+	if (!s->sent++)
+		s->first = t;
 	if (s->path >= PATH_HEALTH && s->path != PATH_OLLAMA) {
 		bool found = s->path < PATH_OLLAMA;
 
@@ -342,6 +343,8 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 		if (q->reasoning > q->completion)
 			q->reasoning = q->completion;
 	}
+	if (q->path == PATH_EMBED)
+		q->completion = -1; /* there is none to count */
 	busy_push(m, t + q->duration);
 	if (!q->stream)
 		q->ttft = -1;

@@ -100,6 +100,7 @@ struct source {
 	int recent_n;
 	int mod[LAB_MODS_MAX], mod_n;
 	uint64_t sent;
+	double first; /* when it sent its first request */
 	char name[24];
 };
 
@@ -138,6 +139,7 @@ struct label {
 	struct actor *actor;
 	int actor_n;
 	double start, end, intensity;
+	int src; /* who does it; it begins with the first request. -1: nobody */
 	bool benign;
 };
 
@@ -410,7 +412,7 @@ static inline struct label *label_new(struct lab *lab, const char *cls, const ch
 
 	LAB_GROW(lab->label, lab->label_n, lab->label_cap, 1);
 	l = &lab->label[lab->label_n];
-	*l = (struct label){ .start = start, .end = end, .intensity = intensity };
+	*l = (struct label){ .start = start, .end = end, .intensity = intensity, .src = -1 };
 	snprintf(l->id, sizeof(l->id), "L%03d", ++lab->label_n);
 	snprintf(l->cls, sizeof(l->cls), "%s", cls);
 	snprintf(l->note, sizeof(l->note), "%s", note);
