@@ -270,6 +270,7 @@ static const struct dialect rows[] = {
 	CONTROL("/is_sleeping", "vLLM"),
 	CONTROL("/repository/index", "Triton"),
 	ABOUT("/v2", &about_triton, "Triton"),
+	CONTROL("/batches", "OpenAI, Anthropic, SGLang, LiteLLM: jobs, which are reported elsewhere"),
 };
 
 /* TGI's oldest route. Not a row above: without the method a bare / says nothing, every scanner asks for it. */
@@ -476,6 +477,7 @@ void dialect_write_docs(struct str *out)
 		      "event; so speculative decoding and stream intervals are learnt. Before three such answers have been seen an event is one token,\n"
 		      "and four bytes are. 256 pairs of server and model are kept. Reported counts are never changed, and the kernel's counter\n"
 		      "`estimated_tokens` stays the plain number of events. The agent measures itself: `estimate_error_median_pct` and\n"
-		      "`estimate_error_p95_pct` among its statistics are the errors that the estimate would have had on the answers learnt from.\n");
+		      "`estimate_error_p95_pct` among its statistics are the errors that the estimate would have had on the answers learnt from. How far\n"
+		      "it is off on each real server, median and p95: [estimates.md](estimates.md).\n");
 	software_write_docs(out);
 }

@@ -109,6 +109,7 @@ static const struct {
 	{ "/is_sleeping", KIND_CONTROL },
 	{ "/repository/index", KIND_CONTROL },
 	{ "/v2", KIND_CONTROL },
+	{ "/batches", KIND_CONTROL },
 };
 
 void record_init(struct record *r)
