@@ -16,7 +16,7 @@ struct rows {
 	uint64_t line, good, bad;
 };
 
-/* One line without its end, at most LINE_MAX_BYTES of it; 0 at the end of the file. *ret_whole: nothing was cut, nothing was NUL. */
+/* One line without its end; 0 at the end of the file. *ret_whole: it was not too long, and free of control characters. */
 static int read_line(struct rows *r, char *line, bool *ret_whole)
 {
 	size_t n = 0;
@@ -24,7 +24,7 @@ static int read_line(struct rows *r, char *line, bool *ret_whole)
 	int c;
 
 	while ((c = getc_unlocked(r->in)) != EOF && c != '\n') {
-		if (c == '\0' || n == LINE_MAX_BYTES - 1)
+		if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f || n == LINE_MAX_BYTES - 1)
 			whole = false;
 		else
 			line[n++] = (char)c;
@@ -76,17 +76,15 @@ static const char *split(char *line, char **ret_value, double *ret)
 
 static int score_rows(struct rows *r)
 {
-	static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, which some spreadsheets write in front */
 	char buffer[LINE_MAX_BYTES], *line, *value = NULL;
 	const char *why;
 	double x = 0;
 	bool whole;
 
-	puts("timestamp,value,anomaly_score");
 	while (read_line(r, buffer, &whole)) {
 		line = buffer;
-		if (r->line == 1 && !strncmp(line, mark, strlen(mark)))
-			line += strlen(mark);
+		if (r->line == 1 && line[0] == '\xef' && line[1] == '\xbb' && line[2] == '\xbf')
+			line += 3; /* the mark of UTF-8, which some spreadsheets write in front */
 		if (whole && (!line[strspn(line, " \t")] || (r->line == 1 && !strncasecmp(line, "timestamp,", strlen("timestamp,")))))
 			continue;
 		why = whole ? split(line, &value, &x) : "too long, or not a text";
@@ -94,7 +92,8 @@ static int score_rows(struct rows *r)
 			complain(r, why);
 			continue;
 		}
-		r->good++;
+		if (r->good++ == 0)
+			puts("timestamp,value,anomaly_score");
 		printf("%s,%s,%.9g\n", line, value, series_score(r->series, x));
 		if (ferror(stdout))
 			return -errno;

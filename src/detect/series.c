@@ -18,8 +18,8 @@ const struct series_tuning series_usual = {
 	.quiet_rows = 30,
 	.louder = 2,
 	.keep = 2000,
-	.rows = { 1, 6, 12 },
-	.blocks = { 24, 24, 24 },
+	.rows = { 1, 6, 12, 24 },
+	.blocks = { 24, 24, 24, 24 },
 };
 
 /* One resolution: means of `rows` values, and the distance of the last `blocks` of them to their nearest likeness. */

@@ -1,10 +1,10 @@
 /*
  * series.h - how unusual is the newest value of one series of numbers, on a scale that is the same for all series?
  *
- * Causal, deterministic, no I/O, no reference to units or intervals; about 30 kB per series and some microseconds per
- * value. docs/nab.md says how it was chosen and how it fares.
+ * Causal, deterministic, no I/O, no reference to units or intervals; about 40 kB per series, some tens of microseconds
+ * per value. docs/nab.md says how it was chosen and how it fares.
  *
- * Two kinds of news make a score: a value outside everything seen so far, and a *shape* (the last values, at three
+ * Two kinds of news make a score: a value outside everything seen so far, and a *shape* (the last values, at four
  * resolutions) that is further from its nearest likeness in the past than any shape was for long. One alarm is one
  * score above 0.5: what lasts is said once, again only when it has become far worse.
  */
@@ -13,7 +13,7 @@
 
 #include "base/util.h"
 
-#define SERIES_SCALES 3
+#define SERIES_SCALES 4
 #define SERIES_KEEP_MAX 4096 /* blocks of history per scale */
 #define SERIES_LENGTH_MAX 64
 

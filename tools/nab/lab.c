@@ -17,6 +17,7 @@ static int set(struct series_tuning *t, const char *arg)
 		{ "quiet_rows", &t->quiet_rows }, { "louder", &t->louder },	 { "keep", &t->keep },	   { "rows0", &t->rows[0] },
 		{ "rows1", &t->rows[1] },	{ "rows2", &t->rows[2] },     { "blocks0", &t->blocks[0] }, { "blocks1", &t->blocks[1] },
 		{ "blocks2", &t->blocks[2] },
+		{ "rows3", &t->rows[3] },	{ "blocks3", &t->blocks[3] },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
