@@ -1,9 +1,6 @@
-"""Requests a minute of each client address against its own moving average: mean + 3 sd. The rule that every dashboard has.
-
-usage: ewma.py STREAM-DIR EVENTS.jsonl
-"""
-import math, sys
-from events import Alarms, read_records
+"""Requests a minute of each client address against its own moving average: mean + 3 sd. The rule that every dashboard has."""
+import math
+from events import Alarms
 
 BIN, ALPHA, SIGMA, LEARN = 60.0, 0.1, 3.0, 5  # s, weight of a new minute, deviations, minutes before the first word
 
@@ -30,9 +27,9 @@ class Client:
         self.bin, self.count, self.told = until, 0, False
 
 
-def main():
-    alarms, clients, tick = Alarms(sys.argv[2], 120), {}, None
-    for r in read_records(sys.argv[1]):
+def run(records, meta, path):
+    alarms, clients, tick = Alarms(path, 120), {}, None
+    for r in records:
         b = int(r.t // BIN)
         if tick is not None and b > tick:
             alarms.tick(b * BIN)
@@ -49,6 +46,3 @@ def main():
             alarms.raised(r.t, "unknown", who[0], who[1] or "", score=(c.count - c.mean) / math.sqrt(c.var) if c.var > 0 else 99)
     alarms.finish()
 
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,8 @@
-"""scikit-learn's isolation forest on windows of 10 s: learns from the warm-up, rings where a window is rarer than all but a share of it.
-
-usage: forest.py STREAM-DIR SHARE EVENTS.jsonl [SHARE EVENTS.jsonl]...
-"""
-import collections, sys
+"""scikit-learn's isolation forest on windows of 10 s: learns from the warm-up, rings where a window is rarer than all but a share of it."""
+import collections
 import numpy
 from sklearn.ensemble import IsolationForest
-from events import Alarms, feeds, read_meta, read_records
+from events import Alarms, feeds
 
 BIN, LEARN = 10.0, 3600.0  # s; what it learns from where a stream has no warm-up
 
@@ -46,8 +43,8 @@ class Window:
                 yield kind, who, n / total
 
 
-def main():
-    records, meta = read_records(sys.argv[1]), read_meta(sys.argv[1])
+def run(records, meta, shares):
+    """shares: (share of the windows that ring while it learns, path of the events)."""
     first = int(records[0].t // BIN) if records else 0
     windows = {}
     for t, r, over in feeds(records):
@@ -61,8 +58,8 @@ def main():
     learn = int(max(meta.get("warmup", 0), LEARN) // BIN)
     forest = IsolationForest(n_estimators=100, max_samples=256, random_state=0).fit(X[:learn])
     score = forest.score_samples(X)
-    for share, path in zip(sys.argv[2::2], sys.argv[3::2]):
-        alarms, limit = Alarms(path, 60), numpy.quantile(score[:learn], float(share))
+    for share, path in shares:
+        alarms, limit = Alarms(path, 60), numpy.quantile(score[:learn], share)
         for i in range(learn, len(X)):
             t = (first + i + 1) * BIN
             if score[i] < limit:
@@ -70,6 +67,3 @@ def main():
             alarms.tick(t)
         alarms.finish()
 
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@
 usage: run.py --weir build/weir --lab build/weir-lab --cache build/accuracy --out docs/accuracy.md [--quick]
 
 Streams and events are kept in the cache by the content of what made them, so that only what changed is run again; two programs at a
-time. --quick: two streams of each sort, to see that everything runs (its figures are worth nothing; give another --out).
+time. --quick: two small streams of each sort, to see that everything runs (its figures are worth nothing; give another --out).
 """
 import argparse, concurrent.futures, hashlib, json, os, shutil, subprocess, sys, time
 
@@ -36,7 +36,8 @@ def call(cmd, stdout=None):
 
 class Lab:
     def __init__(self, o):
-        self.o, self.lab = o, content(o.lab)
+        self.o, self.size = o, ["--days", "0.2", "--records", "15000"] if o.quick else []
+        self.lab = content(o.lab, more=" ".join(self.size))
         self.streams = {s: [(seed, self.folder(s, seed)) for seed in range(first, first + (min(n, 2) if o.quick else n))] for s, first, n in SORTS}
 
     def folder(self, sort, seed):
@@ -49,7 +50,7 @@ class Lab:
         for old in os.listdir(parent):
             if old.startswith(f"{sort}-{seed}-"):
                 shutil.rmtree(os.path.join(parent, old))
-        call([self.o.lab, "make", "--seed", str(seed), "--kind", sort, "--out", folder + ".part"])
+        call([self.o.lab, "make", "--seed", str(seed), "--kind", sort, *self.size, "--out", folder + ".part"])
         os.rename(folder + ".part", folder)
 
 
@@ -59,7 +60,7 @@ def records_of(folder):
 
 
 class Detectors:
-    """Which program makes which events. forest1 and forest10 come out of one run."""
+    """Which program makes which events. All baselines of a stream come out of one run."""
 
     def __init__(self, o, python):
         self.o, self.python, weir, shared = o, python, content(o.weir), os.path.join(HERE, "events.py")
@@ -81,12 +82,9 @@ class Detectors:
             if d in want:
                 extra = ["--detector", "static", "--bin", "300", "--sigma", "3"] if d == "static" else []
                 yield [want[d]], [self.o.weir, "replay", "--output", "json", *extra, records_of(folder)], True
-        for d in ("ewma", "rules"):
-            if d in want:
-                yield [want[d]], [py, os.path.join(HERE, d + ".py"), folder, want[d] + ".part"], False
-        if "forest1" in want or "forest10" in want:
-            a, b = self.path("forest1", folder), self.path("forest10", folder)
-            yield [a, b], [py, os.path.join(HERE, "forest.py"), folder, "0.001", a + ".part", "0.01", b + ".part"], False
+        others = [d for d in ("ewma", "rules", "forest1", "forest10") if d in want]
+        if others:
+            yield [want[d] for d in others], [py, os.path.join(HERE, "baselines.py"), folder, *[f"{d}={want[d]}.part" for d in others]], False
 
     def run(self, job):
         files, cmd, piped = job
