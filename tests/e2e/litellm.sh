@@ -3,6 +3,7 @@
 # counted apart. Nothing leaves this machine but the installation.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/servers/lib.sh"
+DRIVE_TIMEOUT=${DRIVE_TIMEOUT:-240} # a server of this size answers late on a busy machine; only a hang is a failure
 suite_needs ss curl jq "$PYTHON"
 server_install litellm "${WEIR_LITELLM_INSTALL_S:-420}" || suite_end
 

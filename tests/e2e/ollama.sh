@@ -3,6 +3,7 @@
 # as it takes 20 minutes to build: `make test-servers`, or WEIR_TEST_SERVERS=1 where it is in the cache. Models: $WEIR_DATA/models.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/servers/lib.sh"
+DRIVE_TIMEOUT=${DRIVE_TIMEOUT:-240} # a server of this size answers late on a busy machine; only a hang is a failure
 suite_needs ss curl "$PYTHON"
 GGUF=${WEIR_DATA:-$ROOT/../shared/data}/models/tiny-rand.gguf
 if [ ! -r "$GGUF" ]; then

@@ -47,7 +47,7 @@ estimates() {
 		return
 	fi
 	# shellcheck disable=SC2086
-	DRIVE_TIMEOUT=180 drive "127.0.0.1:$PORT" < <("$PYTHON" "$E2E/estimate.py" plan $2) || why=$(drive_errors)
+	DRIVE_TIMEOUT=${DRIVE_TIMEOUT:-240} drive "127.0.0.1:$PORT" < <("$PYTHON" "$E2E/estimate.py" plan $2) || why=$(drive_errors)
 	settle
 	weir_stop >"$WORK/stop" || why="$why; $(cat "$WORK/stop")"
 	# shellcheck disable=SC2086
