@@ -451,11 +451,18 @@ static double claim(const struct lab *lab, const struct label *l, const struct t
 	return 0;
 }
 
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
 static void labels_say_what_is_there(void **state)
 {
 	(void)state;
 	for (int c = 0; c < LAB_ATTACKS; c++) {
-		double sum = 0;
+		double v[512];
 		int n = 0, all = 0;
 
 		for (uint64_t seed = 0; seed < 4; seed++) {
@@ -470,27 +477,26 @@ static void labels_say_what_is_there(void **state)
 			assert_int_equal(lab_run(lab, take, &with), 0);
 			assert_int_equal(lab_run(calm, take, &without), 0);
 			for (int i = 0; i < lab->label_n; i++) {
-				double v;
+				double of;
 
 				if (attack_find(lab->label[i].cls) != c)
 					continue;
 				all++;
-				v = claim(lab, &lab->label[i], &with, &without);
-				if (v > 0) {
-					sum += log(v);
-					n++;
-					if (v < 0.33 || v > 3)
-						print_message("%s (%s) seed %d: %.2f of what is claimed (%.2f)\n", lab->label[i].cls, lab->label[i].note, (int)o.seed, v, lab->label[i].intensity);
-				}
+				of = claim(lab, &lab->label[i], &with, &without);
+				if (of > 0 && n < 512)
+					v[n++] = log(of);
 			}
 			free(with.rec);
 			free(without.rec);
 			lab_drop(lab);
 			lab_drop(calm);
 		}
-		print_message("%-20s %2d labels, %2d measured, %.2f of what they claim\n", lab_attacks[c].name, all, n, exp(sum / n));
+		/* Customers jump by themselves, so single labels may be far off; the middle of them is not, nor are most. */
+		qsort(v, (size_t)n, sizeof(*v), compare);
 		assert_true(n >= 3);
-		assert_true(fabs(sum / n) < 0.25);
+		print_message("%-20s %2d labels, %2d measured: %.2f of what they claim, a fifth below %.2f, a fifth above %.2f\n", lab_attacks[c].name, all, n, exp(v[n / 2]), exp(v[n / 5]), exp(v[n - 1 - n / 5]));
+		assert_true(fabs(v[n / 2]) < 0.25);
+		assert_true(v[n / 5] > -0.7 && v[n - 1 - n / 5] < 0.7);
 	}
 }
 

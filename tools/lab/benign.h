@@ -38,6 +38,7 @@ static inline double place_onboarding(struct lab *lab, double t, double length)
 	who_fill(lab, s, people, rnd_chance(r, 0.5) ? 1 : 1 + people / 4, 1 + rnd_int(r, 2), lab->gateway ? 0 : 2 + people / 2, rnd_range(r, 0, 1), false);
 	s->exclusive = !lab->gateway;
 	s->attack = false;
+	s->resident = true;
 	l = benign_label(lab, "onboarding", "a new customer", t, t + length, 1 + rate / base, "\"flash_crowd\",\"flood\",\"cost_spike\",\"unknown\"", "info");
 	label_about(lab, l, s, s->who, s->who_n);
 	return t + length;
@@ -74,8 +75,7 @@ static inline double place_migration(struct lab *lab, double t, double length)
 	lab->mods[m].model = from;
 	lab->mods[m].aux = to;
 	lab->mods[m].sh.in = rnd_chance(&lab->r, 0.6) ? length : 0;
-	for (int i = 0; i < lab->customers; i++)
-		mod_on_source(lab, &lab->src[i], m);
+	mod_on_all(lab, m, 1);
 	lab->model[to].slots += lab->model[from].slots;
 	l = benign_label(lab, "model_migration", "traffic moves from one model to another", t, t + length, 1, "\"traffic_drop\",\"unknown\"", "info");
 	label_scope(l, "model", lab->model[from].name);
@@ -111,8 +111,7 @@ static inline double place_deploy(struct lab *lab, double t, double length)
 	struct label *l;
 
 	lab->mods[m2].sh.out = length;
-	for (int i = 0; i < lab->customers; i++)
-		mod_on_source(lab, &lab->src[i], m1);
+	mod_on_all(lab, m1, 1);
 	for (int i = 0; i < lab->model_n; i++)
 		mod_on_model(lab, &lab->model[i], m2);
 	l = benign_label(lab, "deploy_blip", "a rollout: seconds of errors, cold for a while", t, t + length, 1, "\"error_burst\",\"latency_regression\",\"unknown\"", "warning");
@@ -128,10 +127,8 @@ static inline double place_storm(struct lab *lab, double t, double length)
 
 	lab->mods[m2].sh.in = outage;
 	lab->mods[m2].sh.out = length - outage;
-	for (int i = 0; i < lab->customers; i++) {
-		mod_on_source(lab, &lab->src[i], m);
-		mod_on_source(lab, &lab->src[i], m2);
-	}
+	mod_on_all(lab, m, 1);
+	mod_on_all(lab, m2, 1);
 	l = benign_label(lab, "retry_storm", "a short outage, then everybody at once", t, t + length, 2, "\"error_burst\",\"flash_crowd\",\"unknown\",\"latency_regression\"", "warning");
 	label_scope(l, "global", "");
 	return t + length;
@@ -188,6 +185,7 @@ static inline double place_long_context(struct lab *lab, double t, double length
 	s->prompt_scale = rnd_range(r, 10000, 60000) / (law_mean(lab_laws[s->law].prompt) + 1);
 	s->path = lab->model[s->model].embed ? PATH_EMBED : PATH_CHAT;
 	s->attack = false;
+	s->resident = true;
 	who_fill(lab, s, 3, 1, 1, lab->gateway ? 0 : 2, 0, false);
 	s->exclusive = !lab->gateway;
 	l = benign_label(lab, "long_context", "a new customer with very long prompts", t, t + length, 1 + rate / base, "\"cost_spike\",\"token_growth\",\"unknown\",\"latency_regression\"", "info");
@@ -204,9 +202,7 @@ static inline double place_agent(struct lab *lab, double t, double length)
 		return -1;
 	lab->mods[m].sh.in = length;
 	lab->mods[m].aux = agent_new(lab, false);
-	for (int i = 0; i < lab->customers; i++)
-		if (rnd_chance(&lab->r, 0.6))
-			mod_on_source(lab, &lab->src[i], m);
+	mod_on_all(lab, m, 0.6);
 	l = benign_label(lab, "agent_rollout", "a new version of the client spreads", t, t + length, 1, "", "");
 	label_scope(l, "global", "");
 	return t + length;
@@ -218,8 +214,7 @@ static inline double place_cold_cache(struct lab *lab, double t, double length)
 	struct label *l;
 
 	lab->mods[m].sh.out = length;
-	for (int i = 0; i < lab->customers; i++)
-		mod_on_source(lab, &lab->src[i], m);
+	mod_on_all(lab, m, 1);
 	l = benign_label(lab, "cold_cache", "the prefix cache is empty and warms up", t, t + length, 1, "\"latency_regression\",\"unknown\"", "info");
 	label_scope(l, "global", "");
 	return t + length;
@@ -231,9 +226,7 @@ static inline double place_holiday(struct lab *lab, double t, double length)
 	struct label *l;
 
 	lab->mods[m].sh.in = lab->mods[m].sh.out = length * 0.25;
-	for (int i = 0; i < lab->customers; i++)
-		if (rnd_chance(&lab->r, 0.85))
-			mod_on_source(lab, &lab->src[i], m);
+	mod_on_all(lab, m, 0.85);
 	l = benign_label(lab, "holiday", "most stay at home", t, t + length, 1, "\"traffic_drop\"", "info");
 	label_scope(l, "global", "");
 	return t + length;
@@ -321,6 +314,7 @@ static inline double place_security_training(struct lab *lab, double t, double l
 	who_fill(lab, s, 1 + rnd_int(r, 10), 1, 1, lab->gateway ? 0 : 3, 0.5, false);
 	s->exclusive = !lab->gateway;
 	s->attack = false;
+	s->resident = true;
 	s->inject_p = rnd_range(r, 0.4, 0.9);
 	s->inject = rnd_range(r, 0.6, 0.9);
 	s->topics = 20;
@@ -402,9 +396,7 @@ static inline double place_limit_change(struct lab *lab, double t, double length
 
 	lab->mods[m].sh.in = length;
 	lab->mods[m].aux = limit;
-	for (int i = 0; i < lab->customers; i++)
-		if (rnd_chance(&lab->r, 0.4))
-			mod_on_source(lab, &lab->src[i], m);
+	mod_on_all(lab, m, 0.4);
 	l = benign_label(lab, "limit_change", "a library's new default for max_tokens spreads", t, t + length, 1, "\"token_growth\",\"cost_spike\",\"unknown\"", "info");
 	label_scope(l, "global", "");
 	return t + length;
@@ -452,10 +444,8 @@ static inline double place_maintenance(struct lab *lab, double t, double length)
 	int m = mod_new(lab, MOD_5XX, shape_flat(t, t + length), rnd_range(&lab->r, 0.2, 0.8)), m2 = mod_new(lab, MOD_RATE, shape_flat(t, t + length), rnd_range(&lab->r, 0.2, 0.7));
 	struct label *l;
 
-	for (int i = 0; i < lab->customers; i++) {
-		mod_on_source(lab, &lab->src[i], m);
-		mod_on_source(lab, &lab->src[i], m2);
-	}
+	mod_on_all(lab, m, 1);
+	mod_on_all(lab, m2, 1);
 	calendar_add(lab, "maintenance", t - 60, t + length + 300, "\"error_burst\",\"traffic_drop\",\"latency_regression\"", "none");
 	l = benign_label(lab, "maintenance", "announced on the calendar", t, t + length, 1, "\"error_burst\",\"traffic_drop\",\"latency_regression\",\"unknown\"", "warning");
 	label_scope(l, "global", "");

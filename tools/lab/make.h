@@ -157,14 +157,17 @@ static inline bool lost_add(struct run *x, const struct rec *q)
 	return false;
 }
 
-/* An event that was placed there is reason enough. Flash crowds are their own customers. */
+/* An event was placed there from which queues and refusals follow (the scorer's table COLLATERAL). */
 static inline bool strain_explained(const struct lab *lab, double from, double to)
 {
+	static const char *const causes[] = { "flood", "ddos", "scraping", "cost_spike", "latency_regression" };
+
 	for (int i = 0; i < lab->label_n; i++) {
 		const struct label *l = &lab->label[i];
 
-		if (attack_find(l->cls) >= 0 && strcmp(l->cls, "flash_crowd") != 0 && l->start - 30 <= from && l->end + 120 >= to - 180 && l->end - l->start < 12 * 3600)
-			return true;
+		for (int k = 0; k < 5; k++)
+			if (!strcmp(l->cls, causes[k]) && l->start - 60 <= from && l->end + 120 >= to - 180)
+				return true;
 	}
 	return false;
 }

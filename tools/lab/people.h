@@ -411,17 +411,18 @@ static inline double source_mean(const struct lab *lab, const struct source *s, 
 
 	n = n > 400 ? 400 : n;
 	for (int i = 0; i < n; i++)
-		sum += source_base(lab, s, from + (to - from) * (i + 0.5) / n);
+		sum += source_base(lab, s, from + (to - from) * (i + 0.5) / n) * (s->resident ? shape_at(&s->sh, from + (to - from) * (i + 0.5) / n) : 1);
 	return sum / n;
 }
 
-/* Of all the site's own sources. */
+/* Of all who live here. */
 static inline double lab_mean(const struct lab *lab, double from, double to)
 {
 	double sum = 0;
 
-	for (int i = 0; i < lab->customers; i++)
-		sum += source_mean(lab, &lab->src[i], from, to);
+	for (int i = 0; i < lab->src_n; i++)
+		if (i < lab->customers || lab->src[i].resident)
+			sum += source_mean(lab, &lab->src[i], from, to);
 	return sum;
 }
 

@@ -353,6 +353,7 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 		double days = lab->len / 86400;
 		int n = lab->len < 7200 ? 1 + (int)(lab->len / 400) : days < 1 ? 6 + rnd_int(r, 8) : 10 + (int)(days * rnd_range(r, 1, 2));
 
+		plan_benign(lab, lab->warmup * 1.1, n / 4); /* first: who moves in then is part of what attacks befall */
 		if (lab->warmup > 20000 && rnd_chance(r, 0.12)) { /* what is learnt first is not all clean */
 			double len = lab->len;
 
@@ -361,7 +362,6 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 			lab->len = len;
 		}
 		plan_attacks(lab, o, lab->warmup + fmin(300 + 1200 * rnd_unit(r), lab->len * 0.05), n);
-		plan_benign(lab, lab->warmup * 1.1, n / 4);
 	}
 	return 0;
 }

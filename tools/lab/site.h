@@ -83,7 +83,7 @@ struct source {
 	double stick, rotate_s;
 	float cum0; /* of its first identity */
 	bool exclusive;               /* its addresses are nobody else's */
-	bool attack, crowd;
+	bool attack, crowd, resident; /* resident: came later, and stays */
 	/* what */
 	int model, law, path;
 	double prompt_scale, answer_scale, spread, reasoning;
@@ -275,6 +275,14 @@ static inline void mod_on_source(struct lab *lab, struct source *s, int mod)
 		s->mod_n = keep;
 	if (s->mod_n < LAB_MODS_MAX)
 		s->mod[s->mod_n++] = mod;
+}
+
+/* On everybody who lives here, also those who moved in later. */
+static inline void mod_on_all(struct lab *lab, int mod, double share)
+{
+	for (int i = 0; i < lab->src_n; i++)
+		if ((i < lab->customers || lab->src[i].resident) && (share >= 1 || rnd_chance(&lab->r, share)))
+			mod_on_source(lab, &lab->src[i], mod);
 }
 
 static inline void mod_on_model(struct lab *lab, struct model *m, int mod)
