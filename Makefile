@@ -198,6 +198,10 @@ bench: deps ## the design's budget table, measured here (as root; ten minutes; B
 accuracy: all ## docs/accuracy.md: weir and the baselines on the lab's test seeds (half an hour once; cached; WEIR=path judges another build)
 	@python3 tools/accuracy/run.py --weir $(or $(WEIR),$(BUILD)/weir) --lab $(BUILD)/weir-lab --cache $(BUILD)/accuracy --out docs/accuracy.md $(ARGS)
 
+.PHONY: lab-streams
+lab-streams: $(BUILD)/weir-lab ## the traffic lab's standard streams into build/lab (SET=tune or test; 3 GB)
+	@tools/lab/streams.sh $(BUILD)/lab $(or $(SET),tune)
+
 test-servers: all ## end to end against every real server; installs those that are missing into the cache (opt-in; takes long)
 	@WEIR_LLAMA_INSTALL=1 WEIR_TEST_SERVERS=install WEIR_TEST_LIMIT_S=$(or $(WEIR_TEST_LIMIT_S),4000) \
 		tests/run $(addprefix tests/e2e/,llama.sh uvicorn.sh nginx.sh litellm.sh vllm.sh ollama.sh)
