@@ -198,6 +198,10 @@ bench: deps ## the design's budget table, measured here (as root; ten minutes; B
 accuracy: all ## docs/accuracy.md: weir and the baselines on the lab's test seeds (half an hour once; cached; WEIR=path judges another build)
 	@python3 tools/accuracy/run.py --weir $(or $(WEIR),$(BUILD)/weir) --lab $(BUILD)/weir-lab --cache $(BUILD)/accuracy --out docs/accuracy.md $(ARGS)
 
+.PHONY: nab
+nab: all ## docs/nab.md: weir eval --series on the Numenta Anomaly Benchmark (its data: WEIR_DATA=FOLDER, FOLDER/nab)
+	@tools/nab/run.sh || [ $$? -eq 77 ]
+
 .PHONY: lab-streams
 lab-streams: $(BUILD)/weir-lab ## the traffic lab's standard streams into build/lab (SET=tune or test; 3 GB)
 	@tools/lab/streams.sh $(BUILD)/lab $(or $(SET),tune)
