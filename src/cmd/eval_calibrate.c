@@ -10,6 +10,7 @@
 
 #define WEEK_S 604800.0
 #define SHOWN_MAX 20 /* incidents that are listed */
+#define FOUNDED_MIN 0.5 /* false alarms that may be expected in the file; from fewer nothing is told */
 
 struct level_result {
 	double level;
@@ -83,7 +84,8 @@ static int propose(struct calibration *c)
 		c->by_class[MIN(in->final, (int)CLASS_UNKNOWN)]++;
 		c->remaining++;
 	}
-	c->founded = allowed >= 1;
+	/* A week less its first day must do for one a week; then none may ring in it. */
+	c->founded = c->false_per_week * c->weeks >= FOUNDED_MIN;
 	while (c->founded && c->remaining > allowed) {
 		int most = 0;
 
