@@ -6,6 +6,7 @@
 [ -x "$WEIR" ] || { fail series "$WEIR is not built (make)"; suite_end; }
 command -v "$PYTHON" >/dev/null || { skip series "$PYTHON is not installed"; suite_end; }
 DATA=${WEIR_DATA:-$ROOT/../shared/data}/nab
+export PYTHONDONTWRITEBYTECODE=1
 
 check() {
 	local name=$1 said

@@ -2,6 +2,7 @@
 # NAB, scored and cross-validated into docs/nab.md: `make nab`, or tools/nab/run.sh [--results DIR].
 #   WEIR_DATA   folder with nab/windows.json and nab/data (../shared/data)
 set -eu
+export PYTHONDONTWRITEBYTECODE=1
 cd "$(dirname "$0")/../.."
 DATA=${WEIR_DATA:-$PWD/../shared/data}/nab
 BUILD=${WEIR_BUILD:-build}
