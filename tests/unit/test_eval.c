@@ -10,6 +10,7 @@
 
 #include "cmd/eval_json.h"
 #include "cmd/eval_score.h"
+#include "cmd/eval_trial.h"
 
 #define PI "3.1415926" /* a text that is in no name of a file */
 
@@ -39,7 +40,7 @@ static int folder_make(void **state)
 
 static int folder_drop(void **state)
 {
-	static const char *const names[] = { "labels.json", "events.jsonl", "stream.json" };
+	static const char *const names[] = { "labels.json", "events.jsonl", "stream.json", "records.jsonl" };
 	char path[128];
 
 	(void)state;
@@ -531,6 +532,62 @@ static void many_names_are_cut(void **state)
 	done(run);
 }
 
+/* An hour and a half of four customers, some three requests a second. */
+static void attacks_laid_into_a_file(void **state)
+{
+	struct str records = { .ceiling = 1u << 23 };
+	struct eval_classes classes;
+	struct eval_stream said = { 0 };
+	struct trial_sight sight[TRIAL_TIMES_MAX];
+	struct site site;
+	char path[128];
+	uint32_t x = 1;
+
+	(void)state;
+	for (int i = 0; i < 16000; i++) {
+		x = x * 1664525 + 1013904223;
+		str_addf(&records, "{'timestamp':%.3f,'client_ip':'10.0.0.%u','api_key':'k%u','model_name':'%s','prompt_tokens':%u,'completion_tokens':%u,'status':200,'ttft_ms':90,'duration_ms':700}\n",
+			 1767225600 + i * 0.34, x >> 30, x >> 30, x >> 12 & 1 ? "big" : "small", 200 + (x >> 20 & 255), 50 + (x >> 16 & 63));
+	}
+	put("records.jsonl", records.p);
+	str_done(&records);
+	snprintf(path, sizeof(path), "%s/records.jsonl", dir);
+	assert_int_equal(eval_classes_init(&classes), 0);
+	assert_int_equal(site_survey(path, &classes, &site, &said), 0);
+	assert_int_equal(site.records, 16000);
+	assert_int_equal(site.times, 2);
+	assert_int_equal(site.victims, 4);
+	assert_int_equal(site.victim[0].field, F_API_KEY);
+	assert_true(site.victim[0].tokens_per_min > 4000 && site.victim[0].tokens_per_min < 40000);
+	for (enum trial_kind k = 0; k < TRIAL_KINDS; k++) {
+		size_t n;
+		const double *level = trial_levels(k, &n);
+
+		assert_null(trial_lacks(k, &site));
+		assert_int_equal(trial_blank(&site, k, &said, sight), 0);
+		assert_false(sight[0].seen || sight[1].seen);
+		assert_int_equal(trial_run(path, &site, k, level[n - 1], &classes, sight), 0);
+		/* Nothing that is twenty times the usual may pass. */
+		if (k == TRIAL_FLOOD) {
+			assert_true(sight[0].seen && sight[1].seen && sight[0].right);
+			assert_true(sight[0].delay_s <= 30);
+			assert_true(sight[0].score[CLASS_FLOOD] > 0);
+		}
+	}
+	eval_stream_done(&said);
+	site_done(&site);
+	/* A file that ends before anything is learnt, and one that holds nothing. */
+	put("records.jsonl", "{'timestamp':1767225600}\n{'timestamp':1767226600}\n");
+	assert_int_equal(site_survey(path, &classes, &site, &said), -EINVAL);
+	eval_stream_done(&said);
+	site_done(&site);
+	put("records.jsonl", "");
+	assert_int_equal(site_survey(path, &classes, &site, &said), -EINVAL);
+	eval_stream_done(&said);
+	site_done(&site);
+	eval_classes_done(&classes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -556,6 +613,7 @@ int main(void)
 		cmocka_unit_test(bad_events_are_named_and_counted),
 		cmocka_unit_test(strange_names_are_no_trouble),
 		cmocka_unit_test(many_names_are_cut),
+		cmocka_unit_test(attacks_laid_into_a_file),
 	};
 
 	return cmocka_run_group_tests(tests, folder_make, folder_drop);
