@@ -124,18 +124,21 @@ static inline void label_about(const struct lab *lab, struct label *l, const str
 {
 	const char *kind;
 	char v[64];
-	bool net;
+	bool net, own = n == s->who_n || s->crowd;
 
 	if (who_ident(lab, &lab->who[lo], s->keyless, &kind, v, sizeof(v))) {
 		label_scope(l, kind, v);
-		if (!strcmp(kind, "client_ip") && addresses_of(lab, lo, n, &net) > 3 && net) {
+		bool bare = kind[0] == 'c'; /* client_ip: where addresses are all there is, this one is the name */
+
+		own = own || bare;
+		if (bare && addresses_of(lab, lo, n, &net) > 3 && net) {
 			net_name(lab->who[lo].addr[0], v, sizeof(v));
 			label_scope(l, "network", v);
 		}
 	} else {
 		label_scope(l, "global", "");
 	}
-	label_who(lab, l, lo, n, s->keyless, s->exclusive && (n == s->who_n || s->crowd));
+	label_who(lab, l, lo, n, s->keyless, s->exclusive && own);
 }
 
 /* More of the same people, or a part of them: a source of its own with their habits. */

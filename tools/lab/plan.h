@@ -229,38 +229,66 @@ static inline void plan_benign(struct lab *lab, double first, int n)
 	}
 }
 
+/* Requests or tokens a second of a customer in a bin, as they are meant to be. */
+static inline double bin_rate(const struct lab *lab, const struct source *s, int b, bool tokens)
+{
+	double prompt, answer;
+
+	if (!tokens)
+		return (double)s->rate[b];
+	prompt = s->prompt_scale * law_mean(lab_laws[s->law].prompt);
+	answer = source_tokens(lab, s) - prompt;
+	return (double)s->rate[b] * (prompt * exp((double)s->wander[2 * b]) + answer * exp((double)s->wander[2 * b + 1]));
+}
+
+/* How much it jumps at bin `b`, up or down, as a factor; 0: it does not, or nobody would notice. */
+static inline double bin_jump(const struct lab *lab, const struct source *s, int b, bool tokens, double all)
+{
+	double before = 0, after = 0;
+	int lo = b < 6 ? 0 : b - 6;
+
+	for (int i = lo; i < b; i++)
+		before += bin_rate(lab, s, i, tokens) / (b - lo);
+	for (int i = b; i < b + 3; i++)
+		after += bin_rate(lab, s, i, tokens) / 3;
+	if ((after < before * 2 && after > before / 2) || fabs(after - before) < all * (tokens ? 0.12 : 0.08))
+		return 0;
+	return after > before ? (before > 0 ? fmin(after / before, 1000) : 1000) : -fmin(before / (after + 1e-9), 1000);
+}
+
 /* Customers whose own traffic jumps, and stays there: marked, since it is real and nobody did it. */
 static inline void plan_natural(struct lab *lab)
 {
+	double *all = lab_realloc(NULL, 2 * sizeof(*all) * (size_t)lab->bins);
+
+	for (int b = 0; b < lab->bins; b++) {
+		all[2 * b] = all[2 * b + 1] = 0;
+		for (int k = 0; k < lab->customers; k++)
+			for (int tokens = 0; tokens < 2; tokens++)
+				all[2 * b + tokens] += bin_rate(lab, &lab->src[k], b, tokens);
+	}
 	for (int k = 0; k < lab->customers; k++) {
 		struct source *s = &lab->src[k];
 		double until = -1;
 
-		if (!s->rate)
-			continue;
 		for (int b = 3; b + 3 < lab->bins; b++) {
-			double before = 0, after = 0, all, t = b * LAB_STEP_S;
-			int lo = b < 6 ? 0 : b - 6;
+			double t = b * LAB_STEP_S, x = bin_jump(lab, s, b, false, all[2 * b]), y = bin_jump(lab, s, b, true, all[2 * b + 1]);
 
-			for (int i = lo; i < b; i++)
-				before += (double)s->rate[i] / (b - lo);
-			for (int i = b; i < b + 3; i++)
-				after += s->rate[i] / 3;
-			all = lab_mean(lab, t, t + 1);
-			if ((after < before * 1.9 && after > before / 1.9) || fabs(after - before) < all * 0.04 || fabs(after - before) * 600 < 30)
+			x = fabs(y) > fabs(x) ? y : x;
+			if (!x || (double)s->rate[b] * 3600 + (double)s->rate[b - 1] * 3600 < 30)
 				continue;
 			if (t - LAB_STEP_S <= until) {
-				lab->label[lab->label_n - 1].end = t + 2400;
+				lab->label[lab->label_n - 1].end = t + 1200;
 			} else {
-				struct label *l = label_new(lab, "natural_shift", after > before ? "a customer grows by itself" : "a customer shrinks by itself", t - LAB_STEP_S, t + 2400, before > 0 ? (after > before ? after / before : before / (after + 1e-9)) : 10);
+				struct label *l = label_new(lab, "natural_shift", x > 0 ? "a customer grows by itself" : "a customer shrinks by itself", t - LAB_STEP_S / 2, t + 1200, fabs(x));
 
-				l->intensity = l->intensity > 1000 ? 1000 : l->intensity;
 				l->benign = true;
 				label_about(lab, l, s, s->who, s->who_n);
 			}
-			until = t + 2400;
+			until = t + 1200;
 		}
 	}
+	free(all);
 }
 
 static inline int label_order(const void *a, const void *b)
