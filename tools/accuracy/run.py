@@ -110,7 +110,7 @@ def with_sklearn():
 def num(v, digits=2):
     if v is None:
         return "-"
-    return f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.{digits}f}" if abs(v) < 100 else f"{v:.1f}"
+    return f"{v:,.0f}" if abs(v) >= 1000 else f"{v:.{digits if abs(v) < 100 else min(digits, 1)}f}"
 
 
 def span(o, name, digits=2):
