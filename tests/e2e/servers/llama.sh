@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds llama.cpp's llama-server under DIR. usage: llama.sh DIR
-# 8 minutes of two cores, 300 MB; needs cmake and g++. Done already: does nothing. DIR/bin/llama-server is the result.
+# 14 minutes of one core, 300 MB while it builds; needs cmake and g++. Done already: does nothing. DIR/bin/llama-server is the result.
 # WEIR_LLAMA_SOURCE names an unpacked llama.cpp; without it, the one in PyPI's llama-cpp-python is fetched.
 set -eu
 dir=$1 here=$(cd "$(dirname "$0")" && pwd)
