@@ -88,7 +88,7 @@ enum { DDOS_FEW, DDOS_WIDE, DDOS_PULSED, DDOS_JUNK, DDOS_RAMP, DDOS_POLITE, DDOS
 static inline double place_ddos(struct lab *lab, int variant, double t, double length, double x)
 {
 	struct rnd *r = &lab->r;
-	double base = lab_mean(lab, t, t + length), v6 = lab->v6;
+	double base = lab_mean(lab, t, t + length), v6 = lab->v6, skew;
 	struct shape sh;
 	struct source *s;
 	struct label *l;
@@ -112,7 +112,8 @@ static inline double place_ddos(struct lab *lab, int variant, double t, double l
 	s = stranger_new(lab, sh, (x - 1) * base);
 	if (variant == DDOS_V6 && !lab->loopback)
 		lab->v6 = 1;
-	who_fill(lab, s, n, rnd_chance(r, 0.4) ? 1 + n / 20 : 0, lab->gateway ? 0 : n - n / 10, lab->gateway ? 0 : n, rnd_range(r, 0, 0.5), false);
+	skew = rnd_range(r, 0, 0.5);
+	who_fill(lab, s, n, rnd_chance(r, 0.4) ? 1 + n / 20 : 0, lab->gateway ? 0 : n - n / 10, lab->gateway ? 0 : n, skew, false);
 	lab->v6 = v6;
 	s->exclusive = !lab->gateway;
 	s->cv = rnd_range(r, 0.6, 1.1);

@@ -27,15 +27,17 @@ static inline struct label *benign_label(struct lab *lab, const char *name, cons
 static inline double place_onboarding(struct lab *lab, double t, double length)
 {
 	struct rnd *r = &lab->r;
-	double base = lab_mean(lab, t, t + length), rate = base * rnd_log(r, 0.1, 0.8);
+	double base = lab_mean(lab, t, t + length), rate = base * rnd_log(r, 0.1, 0.8), skew;
 	struct source *s = stranger_new(lab, shape_flat(t, LAB_NEVER), rate);
-	int people = 1 + rnd_int(r, 40);
+	int people = 1 + rnd_int(r, 40), nets;
 	struct label *l;
 
 	habits_draw(lab, s);
 	s->sh = shape_flat(t, LAB_NEVER);
 	s->sh.in = rnd_chance(r, 0.4) ? rnd_log(r, 60, length) : 0;
-	who_fill(lab, s, people, rnd_chance(r, 0.5) ? 1 : 1 + people / 4, 1 + rnd_int(r, 2), lab->gateway ? 0 : 2 + people / 2, rnd_range(r, 0, 1), false);
+	skew = rnd_range(r, 0, 1);
+	nets = 1 + rnd_int(r, 2);
+	who_fill(lab, s, people, rnd_chance(r, 0.5) ? 1 : 1 + people / 4, nets, lab->gateway ? 0 : 2 + people / 2, skew, false);
 	s->exclusive = !lab->gateway;
 	s->attack = false;
 	s->resident = true;
@@ -107,7 +109,8 @@ static inline double place_egress(struct lab *lab, double t, double length)
 
 static inline double place_deploy(struct lab *lab, double t, double length)
 {
-	int m1 = mod_new(lab, MOD_5XX, shape_flat(t, t + rnd_range(&lab->r, 4, 15)), rnd_range(&lab->r, 0.3, 0.9)), m2 = mod_new(lab, MOD_TTFT, shape_flat(t, t + length), rnd_range(&lab->r, 1.3, 2.5));
+	double share = rnd_range(&lab->r, 0.3, 0.9);
+	int m1 = mod_new(lab, MOD_5XX, shape_flat(t, t + rnd_range(&lab->r, 4, 15)), share), m2 = mod_new(lab, MOD_TTFT, shape_flat(t, t + length), rnd_range(&lab->r, 1.3, 2.5));
 	struct label *l;
 
 	lab->mods[m2].sh.out = length;

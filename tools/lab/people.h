@@ -209,6 +209,7 @@ static inline void customer_add(struct lab *lab, double mean, int rank)
 	struct source *s = source_new(lab, NULL);
 	struct rnd *r = &lab->r;
 	int size = rank < 3 ? 1 + rnd_int(r, 60) : 1 + rnd_int(r, rnd_chance(r, 0.2) ? 200 : 8), keys, nets, addrs;
+	bool browsers;
 	double how = rnd_unit(r);
 
 	habits_draw(lab, s);
@@ -218,7 +219,8 @@ static inline void customer_add(struct lab *lab, double mean, int rank)
 	addrs = nets + rnd_int(r, size * 2);
 	if (rnd_chance(r, 0.25))
 		addrs = nets; /* NAT */
-	who_fill(lab, s, size, keys, nets, lab->gateway ? 0 : addrs, rnd_range(r, 0, 1.4), rnd_chance(r, 0.15));
+	browsers = rnd_chance(r, 0.15);
+	who_fill(lab, s, size, keys, nets, lab->gateway ? 0 : addrs, rnd_range(r, 0, 1.4), browsers);
 	s->exclusive = !lab->gateway;
 	if (!lab->gateway && rnd_chance(r, 0.15)) { /* machines that come and go, each with an address of its own */
 		s->roam_s = rnd_log(r, 900, 43200);
@@ -265,7 +267,12 @@ static inline void models_draw(struct lab *lab)
 	for (int i = 0; i < lab->model_n; i++) {
 		struct model *m = &lab->model[i];
 
-		*m = (struct model){ .ttft0 = rnd_log(r, 0.03, 0.6), .prefill = rnd_log(r, 1500, 30000), .tpot0 = rnd_log(r, 0.006, 0.06), .noise = rnd_range(r, 0.1, 0.45), .base5xx = rnd_log(r, 0.0003, 0.008), .strained_since = -1 };
+		*m = (struct model){ .strained_since = -1 };
+		m->ttft0 = rnd_log(r, 0.03, 0.6);
+		m->prefill = rnd_log(r, 1500, 30000);
+		m->tpot0 = rnd_log(r, 0.006, 0.06);
+		m->noise = rnd_range(r, 0.1, 0.45);
+		m->base5xx = rnd_log(r, 0.0003, 0.008);
 		m->embed = i && rnd_chance(r, 0.25);
 		m->reasoning = !m->embed && rnd_chance(r, 0.15) ? rnd_range(r, 4, 20) : 0;
 		snprintf(m->name, sizeof(m->name), "%s", m->embed ? embed[rnd_int(r, 3)] : names[(first + i) % 8]);
@@ -275,7 +282,10 @@ static inline void models_draw(struct lab *lab)
 			t += apart * rnd_exp(r);
 			if (t > lab->len)
 				break;
-			m->hiccup[m->hiccup_n] = (struct hiccup){ t, rnd_log(r, 1, 8), rnd_chance(r, 0.4) ? rnd_range(r, 0.1, 0.6) : 0, rnd_log(r, 1, 4) };
+			m->hiccup[m->hiccup_n].t = t;
+			m->hiccup[m->hiccup_n].length = rnd_log(r, 1, 8);
+			m->hiccup[m->hiccup_n].e5xx = rnd_chance(r, 0.4) ? rnd_range(r, 0.1, 0.6) : 0;
+			m->hiccup[m->hiccup_n].ttft = rnd_log(r, 1, 4);
 		}
 	}
 }
@@ -372,8 +382,11 @@ static inline void site_people(struct lab *lab)
 		s->cv = rnd_range(r, 0.05, 0.4);
 		s->logprobs = 1;
 	}
-	if (rnd_chance(r, 0.1)) /* one has keys that expired, and nobody looks */
-		lab->src[rnd_int(r, customers)].auth = rnd_range(r, 0.1, 0.8);
+	if (rnd_chance(r, 0.1)) { /* one has keys that expired, and nobody looks */
+		struct source *s = &lab->src[rnd_int(r, customers)];
+
+		s->auth = rnd_range(r, 0.1, 0.8);
+	}
 	lab->customers = lab->src_n;
 	models_size(lab);
 	if ((lab->has & HAS_PATH) && rnd_chance(r, 0.7)) {

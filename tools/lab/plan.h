@@ -350,7 +350,9 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 			lab->mean_rate = records * 0.75 / lab->len;
 	}
 	lab->bins = (int)(lab->len / LAB_STEP_S) + 2;
-	lab->epoch = 1767225600 + floor(rnd_range(r, 0, 300)) * 86400 + rnd_int(r, 24) * 3600 + rnd_int(r, 3600);
+	lab->epoch = 1767225600 + floor(rnd_range(r, 0, 300)) * 86400;
+	lab->epoch += rnd_int(r, 24) * 3600;
+	lab->epoch += rnd_int(r, 3600);
 	if (o->start > 0)
 		lab->epoch = o->start;
 	lab->zone = rnd_int(r, 20) - 9;
@@ -359,7 +361,9 @@ static inline int lab_plan(struct lab *lab, const struct lab_opts *o)
 	lab->warmup = cold ? 0 : lab->len < 86400 ? lab->len * 0.2 : lab->len < 4 * 86400 ? 0.25 * lab->len : 86400 + 86400 * rnd_int(r, 2);
 	lab->warmup = floor(lab->warmup);
 	if (rnd_chance(r, 0.2) && lab->format == FMT_JSONL && lab->order == ORDER_ARRIVAL && !o->live)
-		lab->lossy = fmax(lab->mean_rate * rnd_range(r, 2, 6), rnd_log(r, 6, 40));
+		lab->lossy = rnd_log(r, 6, 40);
+	if (lab->lossy > 0)
+		lab->lossy = fmax(lab->mean_rate * rnd_range(r, 2, 6), lab->lossy);
 	for (int i = 0; i < LAB_GATEWAYS; i++)
 		lab->gateways[i] = 0x0a010000u + (uint64_t)i + 1;
 	models_draw(lab);

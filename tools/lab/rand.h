@@ -1,6 +1,8 @@
 /*
  * rand.h - the lab's dice: one 64-bit state, the same numbers on every machine.
  *
+ * C leaves open in which order the arguments of a call are worked out, so no expression may throw twice.
+ *
  * Only + - * / sqrt of IEEE doubles and our own log/exp-free tricks would be bit-exact everywhere; libm's log
  * and exp are used all the same: glibc keeps them within an ulp, and what is written is rounded far above that.
  */

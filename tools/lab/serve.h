@@ -180,9 +180,13 @@ static inline void request_prompt(struct lab *lab, struct source *s, struct rec 
 			for (int i = 0; i < n; i++)
 				q->sim ^= UINT64_C(1) << rnd_int(r, 64);
 		} else {
-			uint64_t words = rnd_u64(r) & rnd_u64(r); /* texts of one language share some bits */
+			uint64_t words = rnd_u64(r), more; /* texts of one language share some bits */
 
-			q->sim = mix64(lab->salt) ^ words ^ (rnd_u64(r) & rnd_u64(r) & rnd_u64(r));
+			words &= rnd_u64(r);
+			more = rnd_u64(r);
+			more &= rnd_u64(r);
+			more &= rnd_u64(r);
+			q->sim = mix64(lab->salt) ^ words ^ more;
 		}
 		s->recent[s->recent_n % LAB_RECENT].hash = q->hash;
 		s->recent[s->recent_n % LAB_RECENT].sim = q->sim;
@@ -210,7 +214,7 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 	struct bent b;
 	struct model *m;
 	const struct who *w;
-	double full, ttft_x, tpot_x, slots_x, slots, answer, wait = 0, tpot, noise;
+	double seconds, full, ttft_x, tpot_x, slots_x, slots, answer, wait = 0, tpot, noise;
 	int from, model = s->model;
 
 	if (who < 0)
@@ -242,7 +246,8 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 
 		if (s->path == PATH_SCAN)
 			q->path = (uint8_t)(PATH_SCAN + rnd_int(r, PATH_SCAN_END - PATH_SCAN + 1));
-		request_fail(q, found ? 200 : rnd_chance(r, s->auth) ? 401 : 404, rnd_log(r, 0.0005, 0.004));
+		seconds = rnd_log(r, 0.0005, 0.004);
+		request_fail(q, found ? 200 : rnd_chance(r, s->auth) ? 401 : 404, seconds);
 		q->chars = -1;
 		q->limit = -1;
 		q->hash = q->sim = 0;
@@ -260,11 +265,13 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 	q->prompt = answer < 1 ? 1 : answer > 1e6 ? 1000000 : (int)answer;
 	q->chars = (int)(q->prompt * s->chars);
 	if (rnd_chance(r, s->auth + b.e401)) {
-		request_fail(q, rnd_chance(r, 0.9) ? 401 : 403, rnd_log(r, 0.001, 0.01));
+		seconds = rnd_log(r, 0.001, 0.01);
+		request_fail(q, rnd_chance(r, 0.9) ? 401 : 403, seconds);
 		return;
 	}
 	if (rnd_chance(r, s->bad + b.e4xx)) {
-		request_fail(q, s->refuse > 0 || rnd_chance(r, 0.6) ? 400 : rnd_chance(r, 0.5) ? 429 : rnd_chance(r, 0.5) ? 404 : 413, rnd_log(r, 0.001, 0.05));
+		seconds = rnd_log(r, 0.001, 0.05);
+		request_fail(q, s->refuse > 0 || rnd_chance(r, 0.6) ? 400 : rnd_chance(r, 0.5) ? 429 : rnd_chance(r, 0.5) ? 404 : 413, seconds);
 		return;
 	}
 	bend_model(lab, m, t, &ttft_x, &tpot_x, &slots_x);
@@ -280,7 +287,8 @@ static inline void request_make(struct lab *lab, struct source *s, double t, int
 	m->full += full;
 	m->asked++;
 	if (rnd_chance(r, m->base5xx + b.e5xx) || full > 3) {
-		request_fail(q, full > 3 ? (rnd_chance(r, 0.7) ? 429 : 503) : rnd_chance(r, 0.7) ? 500 : rnd_chance(r, 0.5) ? 503 : 502, rnd_log(r, 0.005, 0.5));
+		seconds = rnd_log(r, 0.005, 0.5);
+		request_fail(q, full > 3 ? (rnd_chance(r, 0.7) ? 429 : 503) : rnd_chance(r, 0.7) ? 500 : rnd_chance(r, 0.5) ? 503 : 502, seconds);
 		return;
 	}
 	/* how long the answer is */

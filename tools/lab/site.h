@@ -392,8 +392,10 @@ static inline uint64_t net_new(struct lab *lab)
 {
 	uint32_t first;
 
-	if (lab->loopback)
-		return 127u << 24 | (uint64_t)(1 + rnd_int(&lab->r, 254)) << 16 | (uint64_t)rnd_int(&lab->r, 256) << 8;
+	if (lab->loopback) {
+		first = (uint32_t)(1 + rnd_int(&lab->r, 254));
+		return 127u << 24 | first << 16 | (uint64_t)rnd_int(&lab->r, 256) << 8;
+	}
 	if (rnd_chance(&lab->r, lab->v6))
 		return UINT64_C(1) << 63 | (uint64_t)(rnd_u64(&lab->r) & 0xffffffff) << 16;
 	do
@@ -410,7 +412,9 @@ static inline uint64_t host_new(struct lab *lab, uint64_t net)
 /* From the operators' own network. */
 static inline uint64_t host_inside(struct lab *lab)
 {
-	return (lab->loopback ? 127u << 24 : 10u << 24 | (uint32_t)rnd_int(&lab->r, 256) << 8) | (uint32_t)(2 + rnd_int(&lab->r, 250));
+	uint32_t net = lab->loopback ? 127u << 24 : 10u << 24 | (uint32_t)rnd_int(&lab->r, 256) << 8;
+
+	return net | (uint32_t)(2 + rnd_int(&lab->r, 250));
 }
 
 /* ---- labels ---------------------------------------------------------------------------------------------------- */
