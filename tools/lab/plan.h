@@ -275,7 +275,7 @@ static inline void plan_natural(struct lab *lab)
 			double t = b * LAB_STEP_S, x = bin_jump(lab, s, b, false, all[2 * b]), y = bin_jump(lab, s, b, true, all[2 * b + 1]);
 
 			x = fabs(y) > fabs(x) ? y : x;
-			if (!x || (double)s->rate[b] * 3600 + (double)s->rate[b - 1] * 3600 < 30)
+			if (x == 0 || (double)s->rate[b] * 3600 + (double)s->rate[b - 1] * 3600 < 30)
 				continue;
 			if (t - LAB_STEP_S <= until) {
 				lab->label[lab->label_n - 1].end = t + 1200;
