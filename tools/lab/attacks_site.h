@@ -111,6 +111,19 @@ static inline int model_pick(struct lab *lab, double from, double to, double lea
 	return best;
 }
 
+/* Share of a model's answers that are streamed: only these tell when their first token came. */
+static inline double model_streamed(const struct lab *lab, int model)
+{
+	double streamed = 0, all = 0;
+
+	for (int i = 0; i < lab->customers; i++)
+		if (lab->src[i].model == model) {
+			all += lab->src[i].level;
+			streamed += lab->src[i].level * lab->src[i].stream;
+		}
+	return all > 0 ? streamed / all : 0;
+}
+
 enum { SLOW_BOTH, SLOW_FIRST, SLOW_TOKENS, SLOW_RAMP, SLOW_PULSED, SLOW_MILD };
 
 static inline double place_latency(struct lab *lab, int variant, double t, double length, double x)
@@ -125,6 +138,8 @@ static inline double place_latency(struct lab *lab, int variant, double t, doubl
 	if (lab_mean(lab, t, t + length) * length < 150)
 		length = 150 / lab_mean(lab, t, t + length);
 	length = length > lab->len / 3 ? lab->len / 3 : length;
+	if (variant == SLOW_FIRST && model_streamed(lab, model) < 0.3)
+		variant = SLOW_BOTH;
 	sh = shape_flat(t, t + length);
 	if (variant == SLOW_MILD)
 		x = 1.3 + (x - 1.3) * 0.2;
