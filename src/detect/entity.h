@@ -23,10 +23,14 @@ struct errors {
 	uint8_t hist;
 };
 
+struct full;
+
 struct entity {
 	uint64_t hash;
 	char *name;
 	struct errors *errors; /* NULL for identities */
+	struct full *full;     /* what it is known to do; NULL until it has done enough */
+	uint64_t keys, agents; /* bitmaps by hash: who and what came with it */
 	uint32_t chain, newer, older;
 	uint32_t refs;   /* pending feeds and open incidents */
 	uint8_t kind;
@@ -40,6 +44,9 @@ struct entity {
 	int32_t tick;    /* windows are valid for this tick */
 	int32_t step;    /* first step not learnt yet, while not active */
 	int32_t last;    /* newest arrival */
+	int32_t born;    /* first seen */
+	uint32_t recent; /* its newest entry in the ring of recent requests; 0: none */
+	uint32_t net;    /* of an address: its network; NOBODY */
 	int32_t cool;    /* until then its last incident echoes */
 	float gap;       /* longest silence, decayed */
 	float requests;  /* all its life */
@@ -55,7 +62,7 @@ struct entity {
 
 #define PAGE_BYTES (2u << 20) /* a huge page where the kernel gives one */
 #define PAGE_ENTITIES (PAGE_BYTES / sizeof(struct entity))
-#define PAGES_MAX ((ENTITIES_CLIENT_IP + ENTITIES_API_KEY + ENTITIES_USER + ENTITIES_MODEL + ENTITIES_SERVER) / PAGE_ENTITIES + 1)
+#define PAGES_MAX ((ENTITIES_CLIENT_IP + ENTITIES_API_KEY + ENTITIES_USER + ENTITIES_MODEL + ENTITIES_SERVER + ENTITIES_NETWORK) / PAGE_ENTITIES + 1)
 #define BUCKETS (1u << 18)
 
 struct entities {
@@ -64,6 +71,7 @@ struct entities {
 	uint32_t *bucket;
 	uint32_t count[ENTITY_KIND_COUNT];
 	uint32_t newest[ENTITY_KIND_COUNT], oldest[ENTITY_KIND_COUNT];
+	uint32_t fulls;
 	uint64_t evicted, refused;
 };
 
@@ -94,6 +102,18 @@ void entity_advance(struct entity *e, int32_t tick);
 double entity_requests10(const struct entity *e);
 double entity_requests60(const struct entity *e);
 double entity_tokens60(const struct entity *e);
+/* Frees the habits of one identity that has been silent since `before`; false: there is none. */
+bool entities_forget_full(struct entities *es, int32_t before);
+/* The /24 or /48 of an address, as text ("10.1.2.0/24"). An empty span where it is none. */
+struct span entity_network_of(struct span address, char buf[48]);
+/* Different ones among what a bitmap has seen; exact while few, some 200 at most. */
+double entity_distinct(uint64_t bitmap);
+static inline uint64_t entity_bit(uint64_t hash)
+{
+	return UINT64_C(1) << (hash >> 58);
+}
+/* An address behind which there are many: NAT, gateway, ingress. */
+bool entity_shared(const struct entity *e);
 void entity_meet(struct entity *a, const struct entity *b);
 /* Are these two mostly one and the same traffic? */
 bool entity_linked(const struct entity *a, const struct entity *b);

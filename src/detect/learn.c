@@ -38,8 +38,8 @@ static double excess_of_suspects(const struct detect *d, double *ret_tokens)
 
 		if (!in->used || !in->open)
 			continue;
-		for (unsigned int k = 0; k < in->members; k++) {
-			const struct entity *e = at(d, in->suspect[k]);
+		for (unsigned int k = 0; k < in->f.actors; k++) {
+			const struct entity *e = at(d, in->f.actor[k]);
 
 			if (!is_identity(e) || e->tick / STEP_S != step)
 				continue;
@@ -72,9 +72,44 @@ static bool frozen(const struct detect *d, const struct entity *e)
 {
 	if (e->suspect)
 		return true;
-	if (e->kind == ENTITY_GLOBAL)
-		return incident_any(d, 1u << WATCH_RISE | 1u << WATCH_DROP);
+	if (e->kind == ENTITY_GLOBAL || e->kind == ENTITY_HOST || e->kind == ENTITY_NETWORK)
+		return incident_any(d, 1u << WATCH_VOLUME | 1u << WATCH_DROP);
 	return is_identity(e) && (e->hist_flood & 7 || e->hist_cost & 7);
+}
+
+/* How everybody's requests look, in calm minutes. */
+static void learn_usual(struct detect *d)
+{
+	struct traits_set *set = malloc(sizeof(*set));
+
+	if (!set)
+		return;
+	traits_gather_all(d, d->tick - STEP_S * WINDOW_STEPS, set);
+	traits_compute(d, set, &d->now);
+	free(set);
+	if (d->now.arrivals >= USUAL_ARRIVALS && !incident_lately(d, 1u << WATCH_VOLUME | 1u << WATCH_AUTH))
+		habit_learn(&d->usual, &d->now);
+}
+
+struct full *full_of(struct detect *d, struct entity *e)
+{
+	if (!e->full && (double)e->requests >= FULL_REQUESTS) {
+		if (d->entities.fulls >= FULL_MAX && !entities_forget_full(&d->entities, d->tick - FULL_IDLE_S))
+			return NULL;
+		e->full = calloc(1, sizeof(*e->full));
+		if (e->full) {
+			d->entities.fulls++;
+			e->full->looked = d->tick;
+			access_init(&e->full->access);
+			growth_init(&e->full->growth);
+		}
+	}
+	return e->full;
+}
+
+void full_free(struct full *f)
+{
+	free(f);
 }
 
 void learn_step(struct detect *d)
@@ -150,6 +185,7 @@ void learn_step(struct detect *d)
 		k++;
 	}
 	d->steps++;
+	learn_usual(d);
 	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT; k++) {
 		struct pool *p = &d->pool[k];
 

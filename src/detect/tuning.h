@@ -23,10 +23,20 @@
 #define ENTITIES_CLIENT_IP 131072
 #define ENTITIES_API_KEY 65536
 #define ENTITIES_USER 65536
+#define ENTITIES_NETWORK 65536
 #define ENTITIES_MODEL 1024
 #define ENTITIES_SERVER 1024
 #define ENTITY_NAME_MAX 128 /* of a longer name this much is kept; the hash tells them apart */
 #define IDLE_STEPS 6        /* without traffic for a whole window an entity leaves the list of the active */
+
+#define SHARED_KEYS 4          /* keys, or users, behind one address: a NAT, a gateway */
+#define SHARED_AGENTS 6
+#define FRESH_MIN_S 60.0       /* an address is new for a quarter of what the stream is old, within these */
+#define FRESH_MAX_S 1800.0
+#define FULL_MAX 4096          /* identities whose habits are kept, 1.6 KB each */
+#define FULL_REQUESTS 30.0
+#define FULL_IDLE_S 3600       /* who was silent for so long may be forgotten for another */
+#define USUAL_ARRIVALS 10      /* requests in a minute that say how requests look */
 
 /* Baselines */
 #define HALF_FAST_STEPS 60.0   /* 10 min: follows the day */
@@ -111,6 +121,86 @@
 #define HABIT_STEP 2.0         /* an alarm that ended by itself may raise the habit of a known entity to so many times what it was */
 #define ACCEPT_S 1800
 #define UPDATE_S 60
+#define UPDATE_FAST_S 10       /* a change of class or severity waits for so long only */
+#define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
+
+#define LEAVE_VOLUME_S 45
+#define LEAVE_ERROR_S 60
+#define LEAVE_ACCESS_S 300
+#define LEAVE_BEHAVE_S 300
+#define LEAVE_LATENCY_S 120
+#define LEAVE_GROWTH_S 7200
+#define ACCEPT_GROWTH_S 86400
+
+/* Volume: what is looked at, and what kind of traffic an excess is (log odds of attack against customers) */
+#define VOLUME_LOOK_Z 3.0
+#define RISEN_MIN 3.0
+#define RAMP_MIN 20
+#define USUAL_LOOKS 6
+#define CROWD_NEEDS 20
+#define RISE_FEW_HABIT 1.1
+#define ODDS_BASE -0.5
+#define ODDS_AGENT 1.0
+#define ODDS_ALIKE 1.3
+#define ODDS_ENTROPY 1.0
+#define ODDS_SHORT 0.8
+#define ODDS_ERRORS 1.2
+#define ODDS_NARROW 0.7
+#define ODDS_KEYLESS 0.7
+#define ODDS_RHYTHM 0.5
+#define ODDS_RAMP 1.0
+
+/* Access */
+#define SHARING_WINDOW_S 600
+#define SHARING_LAMBDA 0.3
+#define SHARING_MIN_NETS 3.0
+#define SHARING_Z 2.0
+#define SHARING_MINUTES 20u
+#define SHARING_SHARE 0.1
+#define SHARING_REQUESTS 4.0
+#define AUTH_MIN 12.0
+#define AUTH_Z 6.0
+#define AUTH_HABIT 1.3
+
+/* Behaviour */
+#define PAST_LOOKS 5.0
+#define BEHAVE_WINDOW_S 300
+#define BEHAVE_MIN 15u
+#define BEHAVE_EVERY 15.0
+#define BEHAVE_PAUSE_S 20
+#define BEHAVE_STEPS 30
+#define SCRAPE_BASE -3.0
+#define SCRAPE_RHYTHM 1.0
+#define SCRAPE_NEAR 1.2
+#define SCRAPE_DISTINCT 0.5
+#define SCRAPE_CAP 1.3
+#define SCRAPE_LOGPROBS 1.3
+#define SCRAPE_LONG 0.7
+#define PROBE_BASE -2.0
+#define PROBE_INJECTION 1.6
+#define PROBE_NEAR 0.8
+#define PROBE_SHORT 0.8
+#define PROBE_REFUSED 0.8
+
+/* Growth: blocks of ten minutes, log tokens per request */
+#define GROWTH_MIN 10.0
+#define GROWTH_SD_MIN 0.04
+#define GROWTH_SLACK 0.75
+#define GROWTH_H 10.0
+#define GROWTH_LEAST 0.12
+#define GROWTH_RATE 1.6
+#define GROWTH_BLOCKS 12u
+#define GROWTH_SLOW_BLOCKS 432.0 /* three days */
+
+/* Latency */
+#define LATENCY_FORGET 0.9998
+#define LATENCY_LEARN 60
+#define LATENCY_MIN 12
+#define LATENCY_SD 0.03
+#define LATENCY_Z 4.0
+#define LATENCY_LEAST 0.18
+#define LATENCY_H 6.0
+#define LATENCY_LOOKS 60
 
 #endif

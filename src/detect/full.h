@@ -1,0 +1,52 @@
+/*
+ * full.h - what is kept of an entity that matters: its habits, beyond rates.
+ *
+ * An entity is promoted when it has sent enough (FULL_REQUESTS); at most FULL_MAX identities have it, and the one idle for
+ * longest makes room. Each detector owns its part.
+ */
+#ifndef WEIR_DETECT_FULL_H
+#define WEIR_DETECT_FULL_H
+
+#include "detect/traits.h"
+
+/* access.c: from where a key, or a user, is used. */
+#define KNOWN_NETS 24
+struct access_state {
+	struct {
+		uint32_t net; /* hash; 0: free */
+		int32_t first, last;
+		float n;
+	} known[KNOWN_NETS];
+	uint32_t recent[KNOWN_NETS]; /* ring of networks new to it, with their times */
+	int32_t recent_at[KNOWN_NETS];
+	float novelty;    /* usual new networks per 10 min */
+	uint32_t minutes; /* it has been looked at */
+	uint16_t next;
+};
+
+/* growth.c: tokens per request against a slow reference of its own. */
+struct growth_state {
+	float fast, slow, var;  /* log tokens per request: medians of 10 min, their reference and variance */
+	float up;               /* CUSUM */
+	float rate_slow;        /* requests per 10 min */
+	double sum;             /* of the block under way: log tokens */
+	float n;
+	int32_t since;          /* tick at which the CUSUM left 0 */
+	uint32_t blocks;
+	float ref_at_since;
+};
+
+struct full {
+	struct habit habit;
+	int32_t looked;   /* tick of the last look */
+	float since_look; /* requests since */
+	uint32_t looks;
+	struct access_state access;
+	struct growth_state growth;
+};
+
+void full_free(struct full *f);
+void access_init(struct access_state *a);
+void growth_init(struct growth_state *g);
+
+#endif
