@@ -71,6 +71,7 @@ struct finding {
 	int32_t leave_s;   /* 0: LEAVE_S */
 	int32_t accept_s;  /* so long and it is how things are; 0: ACCEPT_S */
 	bool quiet;        /* its actors go on learning */
+	bool slow;         /* seen in the longer window */
 	uint32_t actor[SUSPECTS_MAX]; /* who does it, first those that explain it */
 	double share[SUSPECTS_MAX];   /* of the excess; 0: not named */
 	unsigned int actors;
@@ -89,6 +90,7 @@ struct incident {
 	double score_told, magnitude_told;
 	enum anomaly_severity severity_told;
 	enum anomaly_class cls_told;
+	uint32_t scope_told;
 	uint64_t related; /* bit per watch that joined */
 };
 

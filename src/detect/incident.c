@@ -162,6 +162,7 @@ static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 	in->magnitude_told = in->f.magnitude;
 	in->severity_told = in->f.severity;
 	in->cls_told = in->f.cls;
+	in->scope_told = in->f.scope;
 	d->opts.emit(d->opts.ctx, &a);
 }
 
@@ -216,10 +217,10 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 	suspect_again(d);
 	if (f->scope != old.scope)
 		set_scope(d, in);
-	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told) {
+	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told || f->scope != in->scope_told) {
 		if (d->tick - in->told >= UPDATE_FAST_S || in->severity_told == SEVERITY_INFO)
 			tell(d, in, EVENT_UPDATE);
-	} else if (d->tick - in->told >= UPDATE_S && (f->scope != old.scope || in->f.magnitude >= 2 * in->magnitude_told)) {
+	} else if (d->tick - in->told >= UPDATE_S && in->f.magnitude >= 2 * in->magnitude_told) {
 		tell(d, in, EVENT_UPDATE);
 	}
 }

@@ -79,7 +79,7 @@
 
 /* Cost */
 #define COST_STEPS 60          /* known for 10 min at least, else there is no past */
-#define COST_NEW_STEPS 3       /* whoever is known for 30 s only must be */
+#define COST_NEW_STEPS 6       /* whoever is known for a minute only must be */
 #define COST_NEW_RATIO 12.0    /* so many times above his short past, */
 #define COST_NEW_SIZE 6.0      /* with requests so many times as long as the others' */
 #define COST_REQUESTS 20.0

@@ -324,7 +324,8 @@ static bool judge_few(struct detect *d, const struct view *v)
 	finding_actor(&f, scope, n == 1 ? held / MAX(v->all.excess, held) : 0);
 	for (size_t i = 0; i < v->n; i++)
 		if (entity_related(d, v->risen[i].entity, few[0].entity))
-			finding_actor(&f, v->risen[i].entity, MIN(1.0, v->risen[i].r.excess / MAX(v->all.excess, held)));
+			finding_actor(&f, v->risen[i].entity, at(d, v->risen[i].entity)->kind == ENTITY_NETWORK ? 0 : MIN(1.0, v->risen[i].r.excess / MAX(v->all.excess, held)));
+	f.slow = v->slow;
 	finding_evidence(&f, "requests_per_s", v->all.x / s, v->all.mu / s, v->all.z);
 	finding_evidence(&f, "source_requests_per_s", x / s, mu / s, z);
 	finding_evidence(&f, "share_of_excess", held / MAX(v->all.excess, held), 0, 0);
@@ -398,11 +399,17 @@ static void judge_many(struct detect *d, const struct view *v)
 		f.severity = in->f.severity;
 		f.confidence = in->f.confidence;
 	}
+	if (!t.sources && !t.keys) {
+		f.cls = CLASS_UNKNOWN;
+		f.severity = v->all.ratio >= RISE_WARN_RATIO ? SEVERITY_WARNING : SEVERITY_INFO;
+		f.confidence = 0.3;
+	}
+	f.slow = v->slow;
 	finding_evidence(&f, "requests_per_s", v->all.x / s, v->all.mu / s, v->all.z);
 	finding_evidence(&f, "new_address_requests_per_s", fresh.x / s, fresh.mu / s, fresh.z);
 	evidence_of(d, &f, &t);
 	finding_say(&f, "requests rose to %.1f/s where %.1f/s are usual, from %u addresses in %u networks; %s", v->all.x / s, v->all.mu / s, t.sources, t.networks,
-		    f.cls == CLASS_DDOS ? "they act alike" : "they look like customers");
+		    f.cls == CLASS_DDOS ? "they act alike" : f.cls == CLASS_UNKNOWN ? "the records do not say from whom" : "they look like customers");
 	incident_report(d, &f);
 }
 
@@ -410,7 +417,10 @@ void volume_tick(struct detect *d)
 {
 	struct view *v;
 	struct reading quick = read_requests(global_of(d), false), slow = read_requests(global_of(d), true);
-	bool open = incident_any(d, 1u << WATCH_VOLUME);
+	bool open = incident_any(d, 1u << WATCH_VOLUME), opened_slow = false;
+
+	for (int i = 0; i < INCIDENTS_MAX; i++)
+		opened_slow |= d->incident[i].open && d->incident[i].f.watch == WATCH_VOLUME && d->incident[i].f.slow;
 
 	if (quick.z < VOLUME_LOOK_Z && slow.z < VOLUME_LOOK_Z)
 		return;
@@ -420,7 +430,7 @@ void volume_tick(struct detect *d)
 	if (!v)
 		return;
 	look(d, false, v);
-	if (!(v->all.z >= VOLUME_LOOK_Z && v->all.excess >= LEAVE_FACTOR * v->bar) && (d->tick > d->cool || open))
+	if (!(v->all.z >= VOLUME_LOOK_Z && v->all.excess >= LEAVE_FACTOR * v->bar) && (d->tick > d->cool || open) && (!open || opened_slow))
 		look(d, true, v);
 	if (v->all.z >= VOLUME_LOOK_Z && !judge_few(d, v))
 		judge_many(d, v);

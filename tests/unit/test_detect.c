@@ -136,7 +136,7 @@ static void error_burst(void **state)
 
 		if (i % 2)
 			snprintf(g.v[i].model, sizeof(g.v[i].model), "m-small");
-		/* the storm of 401 before it is somebody else's business */
+		/* the storm of 401 before it is another incident */
 		if (t > 600 && t < 700 && i % 3)
 			record_set_int(&g.v[i].r, F_STATUS, 401);
 		if (t > 1200 && t < 1300 && i % 2 && i % 3)
@@ -144,10 +144,12 @@ static void error_burst(void **state)
 	}
 	run_all(&g, &h, NULL);
 	e = first_open(&h, CLASS_ERROR_BURST);
-	if (!e || opens(&h, -1) != 1)
+	if (!e || opens(&h, CLASS_ERROR_BURST) != 1)
 		show(&h);
 	assert_non_null(e);
-	assert_int_equal(opens(&h, -1), 1);
+	assert_int_equal(opens(&h, CLASS_ERROR_BURST), 1);
+	assert_int_equal(opens(&h, CLASS_CREDENTIAL_ABUSE), 1);
+	assert_int_equal(opens(&h, -1), 2);
 	assert_int_equal(e->kind, ENTITY_MODEL);
 	assert_string_equal(e->value, "m-small");
 	assert_true(e->detected > 1200 && e->detected < 1230);
