@@ -120,6 +120,7 @@ struct auth_sum {
 	uint32_t ip[SOURCES_MAX], key[SOURCES_MAX];
 	double per_ip[SOURCES_MAX], per_key[SOURCES_MAX], keyless;
 	unsigned int ips, keys;
+	double theirs; /* all requests of the addresses that are refused */
 	int32_t first;
 };
 
@@ -166,6 +167,7 @@ static void judge_auth(struct detect *d)
 			s->keyless += (double)m->weight;
 	}
 	for (unsigned int k = 0; k < s->ips; k++) {
+		s->theirs += entity_requests60(at(d, s->ip[k]));
 		if (s->per_ip[k] > top_ip) {
 			top_ip = s->per_ip[k];
 			ip = s->ip[k];
@@ -182,6 +184,9 @@ static void judge_auth(struct detect *d)
 	/* One key, and nothing else: an expired key in a loop is its owner's mistake. */
 	if (top_key >= 0.8 * s->failed && key != NOBODY && s->keys <= 3)
 		strength = 0;
+	/* Who guesses credentials does little else; many customers are refused here and there. */
+	if (s->ips && s->ips < SOURCES_MAX)
+		strength = MIN(strength, s->failed / MAX(s->theirs, 1.0) / AUTH_SHARE);
 	if (strength >= LEAVE_FACTOR && d->steps >= WINDOW_STEPS) {
 		uint32_t scope = top_ip >= 0.7 * s->failed ? ip : NOBODY;
 

@@ -25,6 +25,9 @@ static double scraping_odds(const struct detect *d, const struct entity *e, cons
 {
 	double odds = SCRAPE_BASE;
 
+	/* Short answers are worth nothing to a scraper. */
+	if (t->v[T_COMPLETION] < past(d, e, T_COMPLETION) - SCRAPE_SHORT)
+		return -9;
 	odds += SCRAPE_RHYTHM * clip((0.45 - t->v[T_GAP_CV]) / 0.2, -1, 1.5);
 	odds += SCRAPE_NEAR * clip((t->v[T_NEAR] - past(d, e, T_NEAR) - 0.15) / 0.25, -0.5, 1.5);
 	odds += SCRAPE_DISTINCT * clip((t->v[T_DISTINCT] - 0.9) / 0.1, -1.5, 1);
@@ -38,6 +41,8 @@ static double probing_odds(const struct detect *d, const struct entity *e, const
 {
 	double odds = PROBE_BASE;
 
+	if (isnan(t->v[T_INJECTION]) && isnan(t->v[T_NEAR]))
+		return -9; /* nothing is known of its prompts */
 	odds += PROBE_INJECTION * clip((t->v[T_INJECTION] - past(d, e, T_INJECTION) - 0.12) / 0.15, -1, 2);
 	odds += PROBE_NEAR * clip((t->v[T_NEAR] - past(d, e, T_NEAR) - 0.15) / 0.25, -0.5, 1.5);
 	odds += PROBE_SHORT * clip((past(d, e, T_COMPLETION) - t->v[T_COMPLETION] - 0.3) / 0.7, -0.5, 1.5);
@@ -58,6 +63,7 @@ static void say(struct detect *d, uint32_t i, const struct traits *t, enum anoma
 	finding_init(&f, WATCH_BEHAVE, cls, i, 1 + odds / 3, 3 + MAX(odds, 0.0));
 	f.confidence = 1 / (1 + exp(-odds));
 	f.needs = 1;
+	f.joins = true;
 	f.leave_s = LEAVE_BEHAVE_S;
 	f.start = d->base + d->tick;
 	finding_actor(&f, i, 1);
@@ -91,6 +97,37 @@ static void say(struct detect *d, uint32_t i, const struct traits *t, enum anoma
 	incident_report(d, &f);
 }
 
+/* What it does from its first day on, in a stream that has just begun, is how it is. */
+static bool native(const struct entity *e)
+{
+	return e->born < NATIVE_S && e->full->looks < NATIVE_LOOKS;
+}
+
+static void learn(struct detect *d, struct entity *e, const struct traits *t)
+{
+	habit_learn(&e->full->habit, t);
+	e->full->looks++;
+	if (!native(e))
+		habit_learn(&d->pool[e->kind].habit, t);
+}
+
+void behave_accept(struct detect *d, uint32_t i)
+{
+	struct traits_set *s = malloc(sizeof(*s));
+	struct entity *e = at(d, i);
+	struct traits t;
+
+	if (s && e->full) {
+		traits_gather(d, e, d->tick - BEHAVE_WINDOW_S, s);
+		traits_compute(d, s, &t);
+		for (unsigned int k = 0; k < ACCEPT_LOOKS && s->as; k++) {
+			habit_learn(&e->full->habit, &t);
+			e->full->looks++;
+		}
+	}
+	free(s);
+}
+
 static void look(struct detect *d, uint32_t i, struct traits_set *s)
 {
 	struct entity *e = at(d, i);
@@ -106,17 +143,14 @@ static void look(struct detect *d, uint32_t i, struct traits_set *s)
 	f->since_look = 0;
 	scraping = scraping_odds(d, e, &t);
 	probing = probing_odds(d, e, &t);
-	if (d->steps >= BEHAVE_STEPS && !entity_shared(e)) {
+	if (d->steps >= BEHAVE_STEPS && !entity_shared(e) && !native(e)) {
 		if (probing >= scraping && 1 + probing / 3 >= LEAVE_FACTOR)
 			say(d, i, &t, CLASS_PROMPT_PROBING, probing);
 		else if (1 + scraping / 3 >= LEAVE_FACTOR)
 			say(d, i, &t, CLASS_SCRAPING, scraping);
 	}
-	if (MAX(scraping, probing) < -0.5 && !e->suspect) {
-		habit_learn(&f->habit, &t);
-		habit_learn(&d->pool[e->kind].habit, &t);
-		f->looks++;
-	}
+	if (native(e) || (MAX(scraping, probing) < -0.5 && !e->suspect))
+		learn(d, e, &t);
 }
 
 void behave_step(struct detect *d)

@@ -71,6 +71,7 @@ struct finding {
 	int32_t leave_s;   /* 0: LEAVE_S */
 	int32_t accept_s;  /* so long and it is how things are; 0: ACCEPT_S */
 	bool quiet;        /* its actors go on learning */
+	bool joins;        /* several that do the same at the same time are one incident */
 	bool slow;         /* seen in the longer window */
 	uint32_t actor[SUSPECTS_MAX]; /* who does it, first those that explain it */
 	double share[SUSPECTS_MAX];   /* of the excess; 0: not named */
@@ -185,6 +186,8 @@ void volume_tick(struct detect *d);
 void spend_tick(struct detect *d);
 void health_tick(struct detect *d);
 void behave_step(struct detect *d);
+/* What it does now is what it does. */
+void behave_accept(struct detect *d, uint32_t i);
 void access_step(struct detect *d);
 /* One request of a key (or user) from a network, as it arrives. */
 void access_see(struct detect *d, struct entity *e, uint32_t net);

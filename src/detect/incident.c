@@ -204,6 +204,8 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 		return; /* what is said of it when it is nearly over does not describe it */
 	hold(d, &old, -1);
 	in->f = *f;
+	if (f->joins && f->scope != old.scope)
+		in->f.scope = old.scope;
 	in->f.start = old.start;
 	in->f.score = MAX(old.score, f->score);
 	in->f.magnitude = MAX(old.magnitude, f->magnitude);
@@ -215,9 +217,9 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 		finding_actor(&in->f, old.actor[k], old.share[k]);
 	hold(d, &in->f, 1);
 	suspect_again(d);
-	if (f->scope != old.scope)
+	if (in->f.scope != old.scope)
 		set_scope(d, in);
-	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told || f->scope != in->scope_told) {
+	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told || in->f.scope != in->scope_told) {
 		if (d->tick - in->told >= UPDATE_FAST_S || in->severity_told == SEVERITY_INFO)
 			tell(d, in, EVENT_UPDATE);
 	} else if (d->tick - in->told >= UPDATE_S && in->f.magnitude >= 2 * in->magnitude_told) {
@@ -311,6 +313,8 @@ static bool ripe(struct detect *d, const struct finding *f)
 	return true;
 }
 
+static void finish(struct detect *d, struct incident *in);
+
 struct incident *incident_report(struct detect *d, const struct finding *f)
 {
 	struct incident *in = incident_find(d, f->watch, f->scope);
@@ -318,8 +322,17 @@ struct incident *incident_report(struct detect *d, const struct finding *f)
 	for (int i = 0; i < INCIDENTS_MAX && !in; i++) {
 		struct incident *k = &d->incident[i];
 
-		if (k->used && k->open && k->f.watch == f->watch && same_actors(d, k, f))
+		if (!k->used || !k->open || k->f.watch != f->watch)
+			continue;
+		if (same_actors(d, k, f) || (f->joins && k->f.cls == f->cls && d->tick - k->opened <= JOIN_S))
 			in = k;
+	}
+	/* The same actors doing another thing, long after: the one is over and the other begins. */
+	if (in && f->strength >= 1 && f->cls != in->f.cls && !(f->cls == CLASS_FLASH_CROWD || in->f.cls == CLASS_FLASH_CROWD || in->f.cls == CLASS_UNKNOWN) && d->tick - in->opened >= PHASE_S) {
+		if (!ripe(d, f))
+			return in;
+		finish(d, in);
+		return open_new(d, f);
 	}
 	if (in) {
 		refresh(d, in, f);
@@ -334,6 +347,8 @@ struct incident *incident_report(struct detect *d, const struct finding *f)
 		if (!k->used)
 			continue;
 		lately = !k->open && d->tick - k->closed < COOL_S;
+		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S)
+			continue;
 		if ((k->open || lately) && holds(d, explains[k->f.watch][f->watch], k, f)) {
 			k->related |= UINT64_C(1) << f->watch;
 			if (k->open && same_actors(d, k, f) && f->strength >= 1 && explains[k->f.watch][f->watch] == SAME)
@@ -367,6 +382,7 @@ static void accept(struct detect *d, struct incident *in)
 
 		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e));
 		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e));
+		behave_accept(d, in->f.actor[k]);
 	}
 	if (in->f.watch == WATCH_VOLUME || in->f.scope == NOBODY) {
 		struct entity *e = global_of(d);

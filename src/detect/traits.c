@@ -12,7 +12,7 @@
 static const char *const names[TRAIT_COUNT] = {
 	"requests_per_s", "gap_cv", "distinct_prompt_share", "near_duplicate_share", "same_prompt_share", "injection_score", "prompt_entropy_bits",
 	"prompt_tokens_log", "prompt_tokens_log_sd", "completion_tokens_log", "completion_tokens_log_sd", "at_cap_share", "logprobs_share", "auth_error_share",
-	"refused_share", "failed_share", "aborted_share", "cached_share", "addresses_per_request", "networks_per_address", "effective_agents", "top_agent_share",
+	"refused_share", "rate_limited_share", "failed_share", "aborted_share", "cached_share", "addresses_per_request", "networks_per_address", "effective_agents", "top_agent_share",
 	"keys_per_address", "keyless_share", "new_address_share", "per_address_cv", "ttft_log", "tpot_log",
 };
 
@@ -20,7 +20,7 @@ static const char *const names[TRAIT_COUNT] = {
 static const float least_sd[TRAIT_COUNT] = {
 	[T_RATE] = 0.05f, [T_GAP_CV] = 0.15f, [T_DISTINCT] = 0.08f, [T_NEAR] = 0.08f, [T_SAME] = 0.08f, [T_INJECTION] = 0.04f, [T_ENTROPY] = 0.15f,
 	[T_PROMPT] = 0.2f, [T_PROMPT_SD] = 0.15f, [T_COMPLETION] = 0.2f, [T_COMPLETION_SD] = 0.15f, [T_CAP] = 0.06f, [T_LOGPROBS] = 0.05f, [T_AUTH] = 0.03f,
-	[T_REFUSED] = 0.04f, [T_FAILED] = 0.03f, [T_ABORTED] = 0.04f, [T_CACHED] = 0.1f, [T_SOURCES] = 0.1f, [T_NETWORKS] = 0.1f, [T_AGENTS] = 0.5f,
+	[T_REFUSED] = 0.04f, [T_LIMITED] = 0.04f, [T_FAILED] = 0.03f, [T_ABORTED] = 0.04f, [T_CACHED] = 0.1f, [T_SOURCES] = 0.1f, [T_NETWORKS] = 0.1f, [T_AGENTS] = 0.5f,
 	[T_TOP_AGENT] = 0.1f, [T_KEYS] = 0.2f, [T_KEYLESS] = 0.1f, [T_FRESH] = 0.05f, [T_EVEN] = 0.2f, [T_TTFT] = 0.15f, [T_TPOT] = 0.1f,
 };
 
@@ -294,7 +294,7 @@ static void sources(const struct detect *d, const struct traits_set *s, struct t
 static void ends(const struct traits_set *s, struct traits *t)
 {
 	struct moments prompt = { 0 }, completion = { 0 };
-	double n = 0, cap = 0, capped = 0, auth = 0, refused = 0, failed = 0, aborted = 0, cached = 0, cacheable = 0, judged = 0;
+	double n = 0, cap = 0, capped = 0, auth = 0, refused = 0, limited = 0, failed = 0, aborted = 0, cached = 0, cacheable = 0, judged = 0;
 	float ttft[TRAITS_SAMPLE], tpot[TRAITS_SAMPLE];
 	unsigned int nt = 0, np = 0;
 
@@ -308,6 +308,8 @@ static void ends(const struct traits_set *s, struct traits *t)
 			judged += w;
 			if (m->status == 401 || m->status == 403)
 				auth += w;
+			else if (m->status == 429)
+				limited += w;
 			else if (m->status >= 400 && m->status < 500)
 				refused += w;
 			else if (m->status >= 500 || m->flags & MOMENT_ERROR)
@@ -343,6 +345,7 @@ static void ends(const struct traits_set *s, struct traits *t)
 	if (judged > 0) {
 		t->v[T_AUTH] = auth / judged;
 		t->v[T_REFUSED] = refused / judged;
+		t->v[T_LIMITED] = limited / judged;
 		t->v[T_FAILED] = failed / judged;
 	}
 	if (n > 0)

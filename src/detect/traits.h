@@ -26,7 +26,8 @@ enum trait {
 	T_CAP,        /* share of answers that ended at the cap */
 	T_LOGPROBS,   /* share of requests */
 	T_AUTH,       /* share of 401 and 403 */
-	T_REFUSED,    /* share of other 4xx */
+	T_REFUSED,    /* share of other 4xx, 429 not counted */
+	T_LIMITED,    /* share of 429 */
 	T_FAILED,     /* share of 5xx and errors inside streams */
 	T_ABORTED,
 	T_CACHED,     /* cached tokens / prompt tokens */

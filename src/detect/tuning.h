@@ -117,6 +117,9 @@
 #define LEAVE_S 30
 #define LEAVE_COST_S 120       /* a key that makes five calls a minute is silent for longer than a flood */
 #define REOPEN_S 300
+#define JOIN_S 600             /* others that begin the same within ten minutes belong to it */
+#define PHASE_S 300            /* an incident that old, and its actors do something else: a new one */
+#define PHASE_STRENGTH 1.5
 #define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
 #define HABIT_STEP 2.0         /* an alarm that ended by itself may raise the habit of a known entity to so many times what it was */
 #define ACCEPT_S 1800
@@ -146,6 +149,7 @@
 #define ODDS_ENTROPY 1.0
 #define ODDS_SHORT 0.8
 #define ODDS_ERRORS 1.2
+#define ODDS_LIMITED 0.4
 #define ODDS_NARROW 0.7
 #define ODDS_KEYLESS 0.7
 #define ODDS_RHYTHM 0.5
@@ -162,8 +166,13 @@
 #define AUTH_MIN 12.0
 #define AUTH_Z 6.0
 #define AUTH_HABIT 1.3
+#define AUTH_SHARE 0.5         /* of the requests of those who are refused */
 
 /* Behaviour */
+#define NATIVE_S 600           /* who is there from the beginning is what he is, */
+#define NATIVE_LOOKS 12u       /* for so many looks */
+#define ACCEPT_LOOKS 12u       /* what an accepted behaviour weighs */
+#define SCRAPE_SHORT 1.0       /* log tokens below its past */
 #define PAST_LOOKS 5.0
 #define BEHAVE_WINDOW_S 300
 #define BEHAVE_MIN 15u

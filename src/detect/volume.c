@@ -73,8 +73,8 @@ static double ramp_of(const struct traits_set *s)
 /* Log odds that an excess which behaves like t is an attack and not customers. */
 static double attack_odds(const struct detect *d, const struct traits *t, double ramp)
 {
-	double bad = clip(t->v[T_AUTH], 0, 1) + clip(t->v[T_REFUSED], 0, 1) + clip(t->v[T_FAILED], 0, 1);
-	double bad_usual = clip(usual(d, T_AUTH), 0, 1) + clip(usual(d, T_REFUSED), 0, 1) + clip(usual(d, T_FAILED), 0, 1);
+	double bad = clip(t->v[T_AUTH], 0, 1) + clip(t->v[T_REFUSED], 0, 1), limited = clip(t->v[T_LIMITED], 0, 1) + clip(t->v[T_FAILED], 0, 1);
+	double bad_usual = clip(usual(d, T_AUTH), 0, 1) + clip(usual(d, T_REFUSED), 0, 1);
 	double odds = ODDS_BASE;
 
 	odds += ODDS_AGENT * clip((t->v[T_TOP_AGENT] - usual(d, T_TOP_AGENT) - 0.1) / 0.2, -1, 2);
@@ -82,6 +82,7 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 	odds += ODDS_ENTROPY * clip((usual(d, T_ENTROPY) - t->v[T_ENTROPY] - 0.1) / 0.5, -0.5, 2);
 	odds += ODDS_SHORT * clip((usual(d, T_COMPLETION) - t->v[T_COMPLETION] - 0.3) / 0.7, -0.5, 2);
 	odds += ODDS_ERRORS * clip((bad - bad_usual - 0.05) / 0.15, -0.3, 2);
+	odds += ODDS_LIMITED * clip((limited - 0.05) / 0.3, 0, 1); /* a server under load refuses customers, too */
 	odds += ODDS_NARROW * clip((usual(d, T_PROMPT_SD) - t->v[T_PROMPT_SD] - 0.2) / 0.4, -0.5, 1.5);
 	odds += ODDS_KEYLESS * clip((t->v[T_KEYLESS] - usual(d, T_KEYLESS) - 0.1) / 0.4, -0.3, 1);
 	odds += ODDS_RHYTHM * clip((0.5 - t->v[T_GAP_CV]) / 0.3, -0.5, 1.5);
@@ -105,12 +106,13 @@ struct view {
 	size_t n;
 };
 
-static double habit_peak(const struct detect *d, const struct entity *e, bool slow)
+/* Its own past; a new one that behaves like customers is also allowed what the largest of its kind do. */
+static double habit_peak(const struct detect *d, const struct entity *e, bool slow, bool attack)
 {
 	double own = (double)(slow ? e->req.old60 : e->req.old10);
 	const struct pool *p = &d->pool[e->kind];
 
-	if (!is_identity(e))
+	if (!is_identity(e) || attack)
 		return own;
 	return e->n - e->prior < RIPE_STEPS ? MAX(own, (double)(slow ? p->req.old60 : p->req.old10)) : own;
 }
@@ -304,7 +306,7 @@ static bool judge_few(struct detect *d, const struct view *v)
 	traits_of(d, few, n, d->tick - (v->slow ? 60 : 15), &t, &ramp);
 	odds = attack_odds(d, &t, ramp);
 	for (size_t i = 0; i < n; i++)
-		if (v->all.z < Z_GLOBAL || few[i].r.x <= HABIT * habit_peak(d, at(d, few[i].entity), v->slow))
+		if (v->all.z < Z_GLOBAL || few[i].r.x <= HABIT * habit_peak(d, at(d, few[i].entity), v->slow, odds > 0))
 			strength = MIN(strength, 0.9);
 	finding_init(&f, WATCH_VOLUME, CLASS_FLOOD, scope, strength, z);
 	if (!isnan(t.v[T_AUTH]) && t.v[T_AUTH] >= 0.5) {
