@@ -111,6 +111,11 @@ double baseline_expected(const struct baseline *b)
 	return MAX(b->fast, b->slow);
 }
 
+double baseline_level(const struct baseline *b)
+{
+	return MAX((double)b->fast, LEVEL_SLOW * (double)b->slow);
+}
+
 double baseline_floor(const struct baseline *b)
 {
 	return MIN(b->fast, b->slow);

@@ -29,6 +29,8 @@ void baseline_rotate(struct baseline *b, bool forget);
 void baseline_accept(struct baseline *b, double x10, double x60);
 
 double baseline_expected(const struct baseline *b); /* per step, for tests upwards */
+/* Per step, for a total: the level of now, and not less than half of what the last hours were. */
+double baseline_level(const struct baseline *b);
 double baseline_floor(const struct baseline *b);    /* per step, for tests downwards */
 double baseline_z(double x, double mu, double disp, uint32_t n);
 

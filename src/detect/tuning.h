@@ -41,6 +41,7 @@
 /* Baselines */
 #define HALF_FAST_STEPS 60.0   /* 10 min: follows the day */
 #define HALF_SLOW_STEPS 2160.0 /* 6 h: remembers what this entity has been */
+#define LEVEL_SLOW 0.5
 #define HALF_DISP_STEPS 1080.0 /* 3 h */
 #define DISP_PRIOR 2.0         /* variance/mean before anything is known */
 #define DISP_PRIOR_STEPS 6.0   /* and how many steps that guess is worth */
@@ -55,7 +56,7 @@
 #define Z_ENTER 5.0
 #define Z_KNOWN 6.5             /* for whoever has traffic of his own: customers burst */
 #define Z_SURE 10.0            /* one tick is enough */
-#define Z_GLOBAL 3.0           /* the total must be lifted too; the source's own jump is the main evidence */
+#define Z_GLOBAL 1.5           /* the total must be lifted too; the source's own jump is the main evidence */
 #define FLOOD_MIN_10 12.0      /* requests of excess in the window: about 1/s, which no server minds */
 #define FLOOD_MIN_60 30.0
 #define FLOOD_LIFT 0.5         /* excess of the source against all that is expected */
@@ -137,7 +138,7 @@
 #define ACCEPT_GROWTH_S 86400
 
 /* Volume: what is looked at, and what kind of traffic an excess is (log odds of attack against customers) */
-#define VOLUME_LOOK_Z 3.0
+#define FRESH_SHARE 0.4
 #define RISEN_MIN 3.0
 #define RAMP_MIN 20
 #define USUAL_LOOKS 6

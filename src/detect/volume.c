@@ -10,7 +10,7 @@
 
 struct reading read_requests(const struct entity *e, bool slow)
 {
-	double mu = baseline_expected(&e->req) * (slow ? WINDOW_STEPS : 1);
+	double mu = (e->kind <= ENTITY_HOST ? baseline_level(&e->req) : baseline_expected(&e->req)) * (slow ? WINDOW_STEPS : 1);
 	double x = slow ? entity_requests60(e) : entity_requests10(e);
 	double disp = (double)(slow ? MAX(e->req.disp60, e->req.disp10) : e->req.disp10);
 
@@ -90,6 +90,16 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 	return odds;
 }
 
+static void dump(const struct detect *d, const char *what, const struct traits *t, double ramp, double strength, double lift, double ratio, double z, bool slow, bool known, size_t n, double all, const char *name, double odds)
+{
+	if (!getenv("WEIR_DUMP") || strength < 0.8)
+		return;
+	fprintf(stderr, "DUMP %s %lld strength=%g lift=%g ratio=%g z=%g slow=%d known=%d n=%zu all=%g ramp=%g odds=%g name=%s", what, (long long)(d->base + d->tick), strength, lift, ratio, z, slow, known, n, all, ramp, odds, name);
+	for (int k = 0; k < TRAIT_COUNT; k++)
+		fprintf(stderr, " %s=%g/%g/%g", trait_name(k), t->v[k], d->usual.n[k] >= USUAL_LOOKS ? (double)d->usual.mean[k] : (double)NAN, d->usual.n[k] ? sqrt((double)d->usual.var[k]) : 0);
+	fprintf(stderr, "\n");
+}
+
 /* ---- who ------------------------------------------------------------------------------------------- */
 #define RISEN_MAX 256
 
@@ -119,7 +129,7 @@ static double habit_peak(const struct detect *d, const struct entity *e, bool sl
 
 static double bar_of(const struct detect *d, bool slow)
 {
-	double all = baseline_expected(&global_of(d)->req) * (slow ? WINDOW_STEPS : 1);
+	double all = baseline_level(&global_of(d)->req) * (slow ? WINDOW_STEPS : 1);
 	/* Clients that start one after the other lift a young total by as much as they are. */
 	double lift = FLOOD_LIFT * (1 + 4.0 / MAX(d->steps, 1u));
 
@@ -140,6 +150,8 @@ static void look(struct detect *d, bool slow, struct view *v)
 			continue;
 		entity_advance(e, d->tick);
 		r = read_requests(e, slow);
+		if (getenv("WEIR_AT") && llabs(d->base + d->tick - atoll(getenv("WEIR_AT"))) < 40 && r.excess >= RISEN_MIN)
+			fprintf(stderr, "  AT risen? %s slow%d x%g mu%g z%g old %g n%u prior%u\n", e->name, slow, r.x, r.mu, r.z, (double)(slow ? e->req.old60 : e->req.old10), e->n, e->prior);
 		if (r.excess < RISEN_MIN || r.z < FEW_Z || r.ratio < FEW_RATIO || r.x <= HABIT * (double)(slow ? e->req.old60 : e->req.old10))
 			continue;
 		v->risen[v->n++] = (struct risen){ d->active[k], r };
@@ -302,12 +314,13 @@ static bool judge_few(struct detect *d, const struct view *v)
 	}
 	strength = MIN(held / v->bar, MIN(z / (known ? Z_KNOWN : Z_ENTER), (ratio - 1) / (FLOOD_RATIO - 1)));
 	if (strength < LEAVE_FACTOR)
-		return true;
+		return false;
 	traits_of(d, few, n, d->tick - (v->slow ? 60 : 15), &t, &ramp);
 	odds = attack_odds(d, &t, ramp);
 	for (size_t i = 0; i < n; i++)
 		if (v->all.z < Z_GLOBAL || few[i].r.x <= HABIT * habit_peak(d, at(d, few[i].entity), v->slow, odds > 0))
 			strength = MIN(strength, 0.9);
+	dump(d, "few", &t, ramp, strength, held / v->bar, ratio, z, v->slow, known, n, v->all.ratio, at(d, few[0].entity)->name, odds);
 	finding_init(&f, WATCH_VOLUME, CLASS_FLOOD, scope, strength, z);
 	if (!isnan(t.v[T_AUTH]) && t.v[T_AUTH] >= 0.5) {
 		f.watch = WATCH_AUTH;
@@ -363,30 +376,33 @@ static void gather_excess(struct detect *d, const struct view *v, int32_t since,
 	}
 }
 
-static void judge_many(struct detect *d, const struct view *v)
+static bool judge_many(struct detect *d, const struct view *v)
 {
 	struct traits_set *set;
 	struct reading fresh = read_requests(at(d, d->fresh), v->slow);
 	struct traits t;
 	struct finding f;
-	double odds, ramp, strength, s = seconds_of(v), p;
+	double odds, ramp, strength, s = seconds_of(v), p, z;
 	struct incident *in = incident_find(d, WATCH_VOLUME, NOBODY);
 
-	strength = MIN(v->all.excess / v->bar, v->all.z / Z_ENTER);
+	/* New sources are a quieter series than the total. */
+	z = MAX(v->all.z, fresh.excess >= FRESH_SHARE * v->all.excess ? fresh.z : 0);
+	strength = MIN(v->all.excess / v->bar, z / Z_ENTER);
 	if (v->all.x <= RISE_FEW_HABIT * (double)(v->slow ? global_of(d)->req.old60 : global_of(d)->req.old10) && !in)
 		strength = MIN(strength, 0.9);
 	if (strength < LEAVE_FACTOR || d->steps < WINDOW_STEPS)
-		return;
+		return false;
 	set = malloc(sizeof(*set));
 	if (!set)
-		return;
+		return false;
 	gather_excess(d, v, d->tick - (v->slow ? 60 : 15), set);
 	traits_compute(d, set, &t);
 	ramp = ramp_of(set);
 	free(set);
 	odds = attack_odds(d, &t, ramp);
+	dump(d, "many", &t, ramp, strength, v->all.excess / v->bar, v->all.ratio, z, v->slow, 0, t.sources, v->all.ratio, "", odds);
 	p = 1 / (1 + exp(-odds));
-	finding_init(&f, WATCH_VOLUME, p >= 0.5 ? CLASS_DDOS : CLASS_FLASH_CROWD, NOBODY, strength, v->all.z);
+	finding_init(&f, WATCH_VOLUME, p >= 0.5 ? CLASS_DDOS : CLASS_FLASH_CROWD, NOBODY, strength, z);
 	f.confidence = MAX(p, 1 - p);
 	f.magnitude = v->all.ratio;
 	f.start = onset_requests(d, global_of(d));
@@ -413,6 +429,7 @@ static void judge_many(struct detect *d, const struct view *v)
 	finding_say(&f, "requests rose to %.1f/s where %.1f/s are usual, from %u addresses in %u networks; %s", v->all.x / s, v->all.mu / s, t.sources, t.networks,
 		    f.cls == CLASS_DDOS ? "they act alike" : f.cls == CLASS_UNKNOWN ? "the records do not say from whom" : "they look like customers");
 	incident_report(d, &f);
+	return true;
 }
 
 void volume_tick(struct detect *d)
@@ -424,17 +441,21 @@ void volume_tick(struct detect *d)
 	for (int i = 0; i < INCIDENTS_MAX; i++)
 		opened_slow |= d->incident[i].open && d->incident[i].f.watch == WATCH_VOLUME && d->incident[i].f.slow;
 
-	if (quick.z < VOLUME_LOOK_Z && slow.z < VOLUME_LOOK_Z)
-		return;
+	if (getenv("WEIR_AT") && llabs(d->base + d->tick - atoll(getenv("WEIR_AT"))) < 40)
+		fprintf(stderr, "AT %d g x%g mu%g z%g old10 %g | slow x%g mu%g z%g old60 %g bar%g/%g disp%g/%g open%d cool%d fresh x%g mu%g\n", d->tick, quick.x, quick.mu, quick.z, (double)global_of(d)->req.old10, slow.x, slow.mu, slow.z, (double)global_of(d)->req.old60, bar_of(d,false), bar_of(d,true), (double)global_of(d)->req.disp10, (double)global_of(d)->req.disp60, open, d->cool-d->tick, read_requests(at(d,d->fresh),false).x,read_requests(at(d,d->fresh),false).mu);
 	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true))
 		return;
 	v = malloc(sizeof(*v));
 	if (!v)
 		return;
 	look(d, false, v);
-	if (!(v->all.z >= VOLUME_LOOK_Z && v->all.excess >= LEAVE_FACTOR * v->bar) && (d->tick > d->cool || open) && (!open || opened_slow))
+	if (v->all.excess >= LEAVE_FACTOR * v->bar && (judge_few(d, v) || judge_many(d, v)))
+		goto out;
+	if ((d->tick > d->cool || open) && (!open || opened_slow)) {
 		look(d, true, v);
-	if (v->all.z >= VOLUME_LOOK_Z && !judge_few(d, v))
-		judge_many(d, v);
+		if (v->all.excess >= LEAVE_FACTOR * v->bar && !judge_few(d, v))
+			judge_many(d, v);
+	}
+out:
 	free(v);
 }
