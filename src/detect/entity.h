@@ -21,6 +21,12 @@ struct errors {
 	double share; /* usual */
 	double weight;
 	uint8_t hist;
+	/* health.c: the run of failures under way (log likelihood of a burst against the usual share) and what such runs reach in calm times */
+	float run, habit;
+	float run_done, run_failed;   /* since it left 0 */
+	float seen_done, seen_failed; /* of the step under way, already counted */
+	float late_done, late_failed; /* decayed: the last minutes */
+	int32_t run_since, seen_step, late;
 };
 
 struct full;
@@ -52,8 +58,8 @@ struct entity {
 	float requests;  /* all its life */
 	uint16_t drop_ticks;
 	float s1[STEP_S];        /* requests by second */
-	float s10[WINDOW_STEPS]; /* requests by step */
-	float t10[WINDOW_STEPS]; /* tokens by step */
+	float s10[LONG_STEPS];   /* requests by step */
+	float t10[LONG_STEPS];   /* tokens by step */
 	struct baseline req, tok;
 	/* Who is most often seen with it (majority vote): the low half of the other's hash. */
 	uint32_t mate[IDENTITY_KINDS];
@@ -102,6 +108,8 @@ void entity_advance(struct entity *e, int32_t tick);
 double entity_requests10(const struct entity *e);
 double entity_requests60(const struct entity *e);
 double entity_tokens60(const struct entity *e);
+double entity_requests300(const struct entity *e);
+double entity_tokens300(const struct entity *e);
 /* Frees the habits of one identity that has been silent since `before`; false: there is none. */
 bool entities_forget_full(struct entities *es, int32_t before);
 /* The /24 or /48 of an address, as text ("10.1.2.0/24"). An empty span where it is none. */

@@ -36,6 +36,24 @@ struct growth_state {
 	float ref_at_since;
 };
 
+/* health.c: requests of the last hour by minute, and how far a window usually falls below what the minutes before it promised. */
+#define DROP_MINUTES 64
+#define DROP_WINDOWS 3
+struct drop_state {
+	float minute[DROP_MINUTES];
+	float sd[DROP_WINDOWS];   /* of that fall, on the variance-stabilised scale */
+	float peak[DROP_WINDOWS]; /* its largest, decayed */
+	float dip[DROP_WINDOWS];  /* of the fall under way: a habit when it is over */
+	float quiet;              /* the longest silence, in requests that should have come; decayed */
+	float silence;            /* the one under way */
+	int32_t silent_since;
+	float held;               /* requests a minute that were expected when the open incident began */
+	float now;                /* requests that came in the minute under way */
+	float level;              /* a minute, for silences */
+	int32_t last;             /* minute of the newest entry */
+	uint32_t n;               /* minutes known */
+};
+
 struct full {
 	struct habit habit;
 	int32_t looked;   /* tick of the last look */
@@ -43,6 +61,7 @@ struct full {
 	uint32_t looks;
 	struct access_state access;
 	struct growth_state growth;
+	struct drop_state drop;
 };
 
 void full_free(struct full *f);

@@ -1,155 +1,423 @@
-/* Errors of a model or of all; traffic that falls away. */
+/*
+ * Errors of a model, a server or of all; traffic that falls away.
+ *
+ * Errors: a CUSUM of the log likelihood ratio of a burst against the usual share, per entity. It needs no window: a flood of requests that
+ * all fail shows within seconds, a third of one request a minute within a quarter of an hour.
+ *
+ * Drops: requests of the last 2, 5 and 15 min against what the minutes before them promised, on the scale of how far such windows usually
+ * fall short for this very entity; and silences, against the longest one it is known for.
+ */
 #include <math.h>
 
 #include "detect/engine.h"
 
-struct error_reading {
-	double done, failed, share, z;
-};
+#define MINUTE_S 60
 
-static struct error_reading read_errors(const struct detect *d, const struct errors *er)
+static uint32_t scope_of(const struct detect *d, uint32_t i)
 {
-	int32_t now = d->tick / STEP_S % WINDOW_STEPS, before = (now + WINDOW_STEPS - 1) % WINDOW_STEPS;
-	struct error_reading best = { 0 };
-
-	/* The last 10 to 20 s where that is enough, else the last minute. */
-	for (int slow = 0; slow < 2; slow++) {
-		struct error_reading r = { 0 };
-
-		for (int i = 0; i < WINDOW_STEPS; i++) {
-			if (!slow && i != now && i != before)
-				continue;
-			r.done += (double)er->done[i];
-			r.failed += (double)er->failed[i];
-		}
-		if (r.done <= 0)
-			continue;
-		r.share = r.failed / r.done;
-		r.z = (r.failed - r.done * er->share) / sqrt(r.done * er->share * (1 - er->share) + 1);
-		if (r.failed >= ERROR_MIN || slow)
-			return r;
-		best = r;
-	}
-	return best;
+	return i == d->global ? NOBODY : i;
 }
 
-static double fails(const struct detect *d, struct entity *e, struct error_reading *ret)
+/* ---- errors ---------------------------------------------------------------------------------------- */
+
+/* What ended in this second; how many of them failed. */
+static double errors_count(struct errors *er, int32_t tick)
 {
-	double s;
+	int32_t step = tick / STEP_S;
+	double done, failed, usual, burst, gain;
+
+	if (er->seen_step != step) {
+		er->seen_step = step;
+		er->seen_done = er->seen_failed = 0;
+	}
+	done = (double)(er->done[step % WINDOW_STEPS] - er->seen_done);
+	failed = (double)(er->failed[step % WINDOW_STEPS] - er->seen_failed);
+	er->seen_done = er->done[step % WINDOW_STEPS];
+	er->seen_failed = er->failed[step % WINDOW_STEPS];
+	if (done <= 0)
+		return 0;
+	er->late_done += (float)done;
+	er->late_failed += (float)failed;
+	usual = MIN(MAX(ERROR_USUAL * er->share, ERROR_USUAL_MIN), 0.5);
+	burst = MIN(MAX(ERROR_BURST * usual, ERROR_BURST_MIN), 0.9);
+	gain = failed * log(burst / usual) + (done - failed) * log((1 - burst) / (1 - usual));
+	if (er->run <= 0) {
+		er->run_since = tick;
+		er->run_done = er->run_failed = 0;
+	}
+	er->run = (float)MIN((double)er->run + gain, ERROR_CAP * ERROR_H * MAX(1.0, (double)er->habit / ERROR_H));
+	er->run_done += (float)done;
+	er->run_failed += (float)failed;
+	if (er->run < 0)
+		er->run = 0;
+	return failed;
+}
+
+static double errors_strength(const struct errors *er)
+{
+	double need = MAX(ERROR_H, MIN(ERROR_HABIT * (double)er->habit, ERROR_HABIT_MAX * ERROR_H));
+
+	return MIN((double)er->run / need, (double)er->run_failed / ERROR_MIN);
+}
+
+static double errors_tick(struct detect *d, struct entity *e, bool open)
+{
+	struct errors *er = e->errors;
+	double before = (double)er->run, s, keep, failed;
 
 	entity_advance(e, d->tick);
-	*ret = read_errors(d, e->errors);
-	s = MIN(ret->failed / ERROR_MIN, MIN(ret->share / ERROR_SHARE, ret->z / ERROR_Z));
-	e->errors->hist = (uint8_t)(e->errors->hist << 1 | (s >= 1));
+	keep = pow(ERROR_LATE_KEEP, MAX(d->tick - er->late, 1));
+	er->late = d->tick;
+	er->late_done *= (float)keep;
+	er->late_failed *= (float)keep;
+	er->run *= (float)sqrt(keep);
+	failed = errors_count(er, d->tick);
+	s = errors_strength(er);
+	/* It takes a failure to open: what is left of an old run is no news. */
+	if (!open && failed <= 0)
+		s = MIN(s, 0.99);
+	er->habit *= (float)ERROR_HABIT_KEEP;
+	/* A run that went down by itself is how this model is. */
+	if (!open && s < 1 && (double)er->run < before)
+		er->habit = MAX(er->habit, er->run);
+	er->hist = s >= 0.5 ? 7 : 0;
 	return s;
+}
+
+/* Does all of it happen there, and nothing elsewhere? */
+static bool only_there(const struct errors *there, const struct errors *all)
+{
+	double done = (double)(all->late_done - there->late_done), failed = (double)(all->late_failed - there->late_failed);
+	double share = (double)there->late_failed / MAX((double)there->late_done, 1.0), usual = MAX(all->share, ERROR_USUAL_MIN);
+
+	return done * share >= ERROR_REST && failed - done * usual < ERROR_REST_SHARE * done * share;
+}
+
+static void report_errors(struct detect *d, uint32_t who, double strength)
+{
+	struct entity *g = global_of(d), *e = at(d, who);
+	const struct errors *er = e->errors;
+	double share = (double)er->run_failed / MAX((double)er->run_done, 1.0), expected = MAX(er->share, ERROR_USUAL_MIN);
+	double z = ((double)er->run_failed - (double)er->run_done * expected) / sqrt((double)er->run_done * expected * (1 - expected) + 1);
+	struct finding f;
+	char name[ENTITY_NAME_MAX + 32];
+
+	finding_init(&f, WATCH_ERROR, CLASS_ERROR_BURST, scope_of(d, who), strength, MIN(z, 40.0));
+	f.needs = 1;
+	/* Where little comes, little fails in a minute. */
+	f.leave_s = (int32_t)MAX(LEAVE_ERROR_S, MIN(LEAVE_ERROR_S / MAX(baseline_expected(&e->req) / STEP_S, 1e-3), 600.0));
+	f.accept_s = ACCEPT_ERROR_S;
+	f.quiet = true;
+	f.magnitude = share;
+	f.severity = share >= 0.5 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+	f.start = d->base + er->run_since;
+	if (who != d->global)
+		finding_actor(&f, who, MIN(1.0, (double)er->late_failed / MAX((double)g->errors->late_failed, 1.0)));
+	else
+		for (uint32_t k = 0; k < d->actives; k++)
+			if (at(d, d->active[k])->kind == ENTITY_MODEL && at(d, d->active[k])->errors->late_failed > 0)
+				finding_actor(&f, d->active[k], MIN(1.0, (double)at(d, d->active[k])->errors->late_failed / MAX((double)g->errors->late_failed, 1.0)));
+	finding_evidence(&f, "error_share", share, er->share, z);
+	finding_evidence(&f, "errors", (double)er->run_failed, (double)er->run_done * er->share, z);
+	finding_say(&f, "%.0f %% of the requests to %s fail (%.0f of %.0f); %.1f %% is usual", share * 100, who == d->global ? "all models" : describe_who(d, who, name, sizeof(name)),
+		    (double)er->run_failed, (double)er->run_done, er->share * 100);
+	incident_report(d, &f);
 }
 
 static void judge_errors(struct detect *d)
 {
-	struct error_reading all, r, worst = { 0 };
-	uint32_t who = NOBODY;
-	double any = fails(d, global_of(d), &all), strength = any;
-	struct finding f;
-	char name[ENTITY_NAME_MAX + 32];
+	bool open = incident_any(d, 1u << WATCH_ERROR);
+	uint32_t worst = d->global, only = NOBODY;
+	double most = errors_tick(d, global_of(d), open);
 
 	for (uint32_t k = 0; k < d->touches; k++) {
 		struct entity *e = at(d, d->touched[k]);
 		double s;
 
-		if (e->kind != ENTITY_MODEL)
+		if (e->kind != ENTITY_MODEL && e->kind != ENTITY_SERVER)
 			continue;
-		s = fails(d, e, &r);
-		if (s >= LEAVE_FACTOR && r.failed > worst.failed) {
-			worst = r;
-			who = d->touched[k];
-			strength = s;
+		s = errors_tick(d, e, open);
+		if (s < LEAVE_FACTOR)
+			continue;
+		if (s > most) {
+			most = s;
+			worst = d->touched[k];
 		}
+		/* Of a server and its only model, the model. */
+		if (only_there(e->errors, global_of(d)->errors) && (only == NOBODY || e->kind == ENTITY_MODEL))
+			only = d->touched[k];
 	}
-	if (who != NOBODY && any >= LEAVE_FACTOR && worst.failed < FEW_SHARE * all.failed) {
-		who = NOBODY;
-		strength = any;
-	}
-	if (strength < LEAVE_FACTOR)
+	if (most < LEAVE_FACTOR)
 		return;
-	r = who == NOBODY ? all : worst;
-	finding_init(&f, WATCH_ERROR, CLASS_ERROR_BURST, who, strength, r.z);
-	f.needs = 2;
-	f.leave_s = LEAVE_ERROR_S;
-	f.quiet = true;
-	f.magnitude = r.share;
-	f.severity = r.share >= 0.5 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
-	/* As long ago as it takes for so many to fail when all do. */
-	f.start = d->base + MAX(d->tick - (int32_t)MIN(r.failed * STEP_S / MAX(baseline_expected(&(who == NOBODY ? global_of(d) : at(d, who))->req), 0.1), 60.0), 0);
-	finding_actor(&f, who, r.failed / MAX(all.failed, 1.0));
-	finding_evidence(&f, "error_share", r.share, (who == NOBODY ? global_of(d) : at(d, who))->errors->share, r.z);
-	finding_evidence(&f, "errors", r.failed, r.done * (who == NOBODY ? global_of(d) : at(d, who))->errors->share, r.z);
-	finding_say(&f, "%.0f %% of the requests to %s fail (%.0f of %.0f); %.1f %% is usual", r.share * 100, who == NOBODY ? "all models" : describe_who(d, who, name, sizeof(name)),
-		    r.failed, r.done, (who == NOBODY ? global_of(d) : at(d, who))->errors->share * 100);
-	incident_report(d, &f);
+	if (only != NOBODY)
+		worst = only;
+	else if (errors_strength(global_of(d)->errors) >= LEAVE_FACTOR)
+		worst = d->global;
+	report_errors(d, worst, most);
 }
 
-/* Requests that should have come since the last one, over the dispersion. */
-static double silence(const struct detect *d, const struct entity *e, double *ret_seconds)
+/* ---- drops ----------------------------------------------------------------------------------------- */
+
+static const int window[DROP_WINDOWS] = { 2, 5, 15 };
+
+static int by_value(const void *a, const void *b)
 {
-	*ret_seconds = d->tick - e->last;
-	return *ret_seconds * baseline_floor(&e->req) / STEP_S / MAX((double)e->req.disp10, 1.0);
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return x < y ? -1 : x > y;
 }
 
-static void report_drop(struct detect *d, uint32_t who, double strength, double z, double x, double mu, double quiet, int32_t needs)
+static double minutes_sum(const struct drop_state *s, int32_t from, int n)
 {
-	const struct entity *e = who == NOBODY ? global_of(d) : at(d, who);
+	double sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += (double)s->minute[(uint32_t)(from + i) % DROP_MINUTES];
+	return sum;
+}
+
+/* Requests a minute that the time before the last w minutes promised: neither more than just now, nor than the hour's median, nor much more than all its life. */
+static double promised(const struct entity *e, const struct drop_state *s, int w)
+{
+	float v[DROP_MINUTES];
+	int known = MIN((int)s->n, DROP_MINUTES) - w, near = MIN(known, 3 * w), n = MIN(known, 60);
+
+	if (known < 5)
+		return 0;
+	for (int i = 0; i < n; i++)
+		v[i] = s->minute[(uint32_t)(s->last - w - i) % DROP_MINUTES];
+	qsort(v, (size_t)n, sizeof(*v), by_value);
+	return MIN(MIN(minutes_sum(s, s->last - w - near + 1, near) / near, (double)(v[n / 2] + v[(n - 1) / 2]) / 2), DROP_SLOW * (double)e->req.slow * MINUTE_S / STEP_S);
+}
+
+/* Is what comes in now no measure of how things are? */
+static bool disturbed(const struct detect *d, const struct entity *e)
+{
+	return e->kind == ENTITY_GLOBAL ? incident_lately(d, 1u << WATCH_VOLUME) : e->suspect;
+}
+
+/* Who may leave: an identity, or a network (a customer without a key, behind many addresses). */
+static bool is_customer(const struct entity *e)
+{
+	return is_identity(e) || e->kind == ENTITY_NETWORK;
+}
+
+static void drop_roll(const struct detect *d, const struct entity *e, struct drop_state *s, int32_t minute)
+{
+	if (!s->n) {
+		s->last = minute - 1;
+		s->n = 1;
+	}
+	/* More than the ring holds is silence all the same. */
+	if (minute - 1 - s->last > DROP_MINUTES)
+		s->last = minute - 1 - DROP_MINUTES;
+	while (s->last < minute - 1) {
+		s->last++;
+		s->minute[(uint32_t)s->last % DROP_MINUTES] = disturbed(d, e) && s->level > 0 ? MIN(s->now, s->level) : s->now;
+		s->now = 0;
+		s->n++;
+	}
+}
+
+static void drop_count(struct detect *d, struct entity *e, struct drop_state *s)
+{
+	entity_advance(e, d->tick);
+	drop_roll(d, e, s, d->tick / MINUTE_S);
+	s->now += e->s10[d->tick / STEP_S % LONG_STEPS];
+}
+
+struct fall {
+	double strength, seen, expected, z; /* requests in the window */
+	int minutes;
+};
+
+static double young(const struct drop_state *s)
+{
+	return 1 + DROP_YOUNG / (DROP_YOUNG + s->n);
+}
+
+/* A minute is over. */
+static struct fall drop_judge(const struct detect *d, const struct entity *e, struct drop_state *s, bool open)
+{
+	struct fall worst = { 0 };
+	bool teach = !open && !disturbed(d, e);
+
+	for (int k = 0; k < DROP_WINDOWS; k++) {
+		int w = window[k];
+		double per = open ? (double)s->held : promised(e, s, w), seen = minutes_sum(s, s->last - w + 1, w), expected = per * w;
+		double r = 2 * (sqrt(seen + 0.375) - sqrt(expected + 0.375)), sd = (double)s->sd[k], strength;
+
+		if (k == 1 && !open)
+			s->level = (float)per;
+		if ((int)s->n < 2 * w + 5 || per <= 0)
+			continue;
+		if (sd <= 0)
+			sd = sqrt(MAX((double)e->req.disp60, 1.0) * (1 + 1.0 / 3));
+		if (open) {
+			/* How far it still is from what was; the larger windows remember too long. */
+			strength = k == 0 ? 0 : (1 - seen / expected) / (1 - DROP_SHARE);
+			if (k == 1)
+				worst = (struct fall){ MIN(strength, 3.0), seen, expected, -r / sd, w };
+			continue;
+		}
+		strength = MIN(MIN(-r / sd / (DROP_Z * young(s)), (expected - seen) / (e->kind == ENTITY_GLOBAL ? DROP_LOST : DROP_CUSTOMER_LOST)),
+			       MIN((1 - seen / expected) / (1 - DROP_SHARE), -r / MAX(DROP_HABIT * (double)s->peak[k], 1e-9)));
+		if (strength > worst.strength)
+			worst = (struct fall){ strength, seen, expected, -r / sd, w };
+		s->peak[k] *= (float)DROP_PEAK_KEEP;
+		if (!teach || strength >= 1)
+			continue;
+		if (-r > sd) {
+			s->dip[k] = (float)MAX((double)s->dip[k], -r);
+		} else if (s->dip[k] > 0) {
+			s->peak[k] = MAX(s->peak[k], s->dip[k]);
+			s->dip[k] = 0;
+		}
+		r = MAX(-4 * sd, MIN(r, 2 * sd));
+		sd = sqrt(sd * sd + MAX(1 - exp2(-1 / DROP_SD_HALF), 1 / (DROP_SD_PRIOR + s->n)) * (r * r - sd * sd));
+		s->sd[k] = (float)MAX(sd, 1.0);
+	}
+	return worst;
+}
+
+/* Requests that should have come since the last one, over the dispersion; strength of that. */
+static double silence(struct drop_state *s, const struct entity *e, int32_t tick, int32_t least_s, bool open)
+{
+	double quiet = (tick - e->last) * (open ? (double)s->held : (double)s->level) / MINUTE_S / MAX((double)e->req.disp10, 1.0);
+
+	if (e->last != s->silent_since) {
+		/* It is over: that long is usual. What was an alarm is so at most as far as the threshold. */
+		s->quiet = MAX(s->quiet, (float)MIN((double)s->silence, DROP_SILENCE));
+		s->silent_since = e->last;
+	}
+	s->silence = (float)quiet;
+	if (tick - e->last < least_s)
+		return 0;
+	return MIN(quiet / (DROP_SILENCE * young(s)), quiet / MAX(DROP_QUIET * (double)s->quiet, 1e-9));
+}
+
+static void report_drop(struct detect *d, uint32_t who, const struct fall *fall, double quiet)
+{
+	const struct entity *e = at(d, who);
 	struct finding f;
 	char name[ENTITY_NAME_MAX + 32];
+	double before = fall->expected / fall->minutes / MINUTE_S, after = fall->seen / fall->minutes / MINUTE_S;
+	struct incident *in;
 
-	finding_init(&f, WATCH_DROP, CLASS_TRAFFIC_DROP, who, strength, z);
-	f.needs = (uint8_t)needs;
-	f.magnitude = (mu + 1e-9) / MAX(x, mu / 100 + 1e-9);
-	f.start = d->base + (quiet > STEP_S ? e->last + 1 : MAX(d->tick - STEP_S * WINDOW_STEPS / 2, 0));
-	f.severity = who == NOBODY && strength >= 3 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
-	finding_actor(&f, who, 1);
-	for (uint32_t j = 0; who != NOBODY && j < d->actives; j++)
-		if (is_identity(at(d, d->active[j])) && entity_linked(at(d, d->active[j]), e))
-			finding_actor(&f, d->active[j], 1);
-	finding_evidence(&f, "requests_per_s", x / 60, mu / 60, -z);
-	finding_evidence(&f, "silence_s", quiet, (double)e->gap, 0);
-	if (quiet > STEP_S)
-		finding_say(&f, "no request from %s for %.0f s where %.2f/s are usual", describe_who(d, who, name, sizeof(name)), quiet, mu / 60);
+	finding_init(&f, WATCH_DROP, CLASS_TRAFFIC_DROP, scope_of(d, who), fall->strength, MIN(fall->z, 40.0));
+	f.needs = 1;
+	f.leave_s = LEAVE_DROP_S;
+	f.magnitude = before / MAX(after, before / 100 + 1e-9);
+	f.start = d->base + (quiet > STEP_S ? e->last + 1 : MAX(d->tick - MINUTE_S * fall->minutes, 0));
+	f.severity = who == d->global && f.magnitude >= 5 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+	if (who != d->global) {
+		finding_actor(&f, who, 1);
+		for (uint32_t j = 0; j < d->actives; j++)
+			if (is_customer(at(d, d->active[j])) && entity_related(d, d->active[j], who))
+				finding_actor(&f, d->active[j], 1);
+	}
+	finding_evidence(&f, "requests_per_s", after, before, -fall->z);
+	finding_evidence(&f, "silence_s", quiet, 0, 0);
+	if (quiet >= DROP_SILENCE_S)
+		finding_say(&f, "no request from %s for %.0f s where %.2f/s are usual", describe_who(d, f.scope, name, sizeof(name)), quiet, before);
 	else
-		finding_say(&f, "requests from %s fell to %.2f/s where %.2f/s are usual", describe_who(d, who, name, sizeof(name)), x / 60, mu / 60);
-	incident_report(d, &f);
+		finding_say(&f, "requests from %s fell to %.2f/s where %.2f/s are usual", describe_who(d, f.scope, name, sizeof(name)), after, before);
+	in = incident_report(d, &f);
+	if (in && in->opened == d->tick)
+		e->full->drop.held = (float)(fall->expected / fall->minutes);
+}
+
+/* Minutes for which a customer must have been there before he is missed: who came today may go. */
+static double known_for(const struct detect *d)
+{
+	return MAX(DROP_KNOWN_MINUTES, MIN(DROP_KNOWN_MAX, DROP_KNOWN_SHARE * d->tick / MINUTE_S));
+}
+
+/* A customer whose absence explains the fall of all. */
+static uint32_t who_left(const struct detect *d, const struct fall *all)
+{
+	for (uint32_t k = 0; k < d->actives; k++) {
+		const struct entity *e = at(d, d->active[k]);
+		double expected, seen;
+
+		if (!is_customer(e) || !e->full || (double)e->full->drop.n < known_for(d) || entity_shared(e))
+			continue;
+		expected = promised(e, &e->full->drop, all->minutes) * all->minutes;
+		seen = minutes_sum(&e->full->drop, e->full->drop.last - all->minutes + 1, all->minutes);
+		if (expected - seen >= DROP_ONE * (all->expected - all->seen) && (all->seen - seen) / MAX(all->expected - expected, 1e-9) >= DROP_SHARE)
+			return d->active[k];
+	}
+	return NOBODY;
+}
+
+static void judge_customers(struct detect *d, bool minute)
+{
+	const struct drop_state *all = &global_of(d)->full->drop;
+
+	for (uint32_t k = 0; k < d->actives; k++) {
+		struct entity *e = at(d, d->active[k]);
+		struct drop_state *s;
+		struct fall fall = { 0 };
+		double strength, rest, usual;
+		bool open;
+
+		if (!is_customer(e) || !e->full || e->last < 0)
+			continue;
+		s = &e->full->drop;
+		open = incident_find(d, WATCH_DROP, d->active[k]);
+		if (minute) {
+			drop_roll(d, e, s, d->tick / MINUTE_S + 1);
+			fall = drop_judge(d, e, s, open);
+		}
+		strength = silence(s, e, d->tick, DROP_CUSTOMER_SILENCE_S, open);
+		if (strength > fall.strength)
+			fall = (struct fall){ strength, 0, (double)(open ? s->held : s->level) * (d->tick - e->last) / MINUTE_S, 6 * strength, MAX((d->tick - e->last) / MINUTE_S, 1) };
+		if (fall.strength < LEAVE_FACTOR || s->n < known_for(d) || (double)s->level < DROP_CUSTOMER_SHARE * (double)all->level || entity_shared(e) ||
+		    (e->suspect && !open))
+			continue;
+		if (!open) {
+			/* When the others are gone, too, it is not this one. */
+			usual = ((double)all->level - (double)s->level) * fall.minutes;
+			rest = minutes_sum(all, all->last - fall.minutes + 1, fall.minutes) - fall.seen;
+			if (incident_any(d, 1u << WATCH_DROP) || rest < (1 + DROP_SHARE) / 2 * usual)
+				continue;
+		}
+		report_drop(d, d->active[k], &fall, d->tick - e->last);
+	}
 }
 
 static void judge_drop(struct detect *d)
 {
 	struct entity *g = global_of(d);
-	double mu = baseline_floor(&g->req) * WINDOW_STEPS, x = entity_requests60(g), z, quiet, seconds;
-	bool gone;
+	struct drop_state *s;
+	bool open = incident_find(d, WATCH_DROP, NOBODY), minute = d->tick % MINUTE_S == MINUTE_S - 1;
+	struct fall fall = { 0 };
+	double strength;
+	uint32_t who = d->global;
 
-	if (d->steps < DROP_STEPS || g->last < 0)
+	if (g->last < 0 || !full_of(d, g))
 		return;
-	z = -baseline_z(x, mu, (double)g->req.disp60, g->n);
-	quiet = silence(d, g, &seconds);
-	gone = seconds >= DROP_SILENCE_S && seconds >= DROP_GAP * (double)g->gap;
-	if (gone && quiet >= LEAVE_FACTOR * DROP_SILENCE)
-		report_drop(d, NOBODY, quiet / DROP_SILENCE, sqrt(2 * quiet), x, mu, seconds, 1);
-	else if (mu > 0 && z >= LEAVE_FACTOR * DROP_Z)
-		report_drop(d, NOBODY, MIN(z / DROP_Z, (1 - x / mu) / (1 - DROP_SHARE)), z, x, mu, seconds, DROP_TICKS);
-	if (d->tick % STEP_S)
-		return;
-	for (uint32_t k = 0; k < d->actives; k++) {
-		struct entity *e = at(d, d->active[k]);
-
-		if (!is_identity(e) || e->last < 0 || e->n - e->prior < DROP_CUSTOMER_STEPS ||
-		    baseline_floor(&e->req) < DROP_CUSTOMER_SHARE * baseline_floor(&g->req))
-			continue;
-		if (e->suspect && !incident_find(d, WATCH_DROP, d->active[k]))
-			continue;
-		quiet = silence(d, e, &seconds);
-		if (quiet < LEAVE_FACTOR * DROP_SILENCE || seconds < DROP_CUSTOMER_SILENCE_S || seconds < DROP_GAP * (double)e->gap)
-			continue;
-		entity_advance(e, d->tick);
-		report_drop(d, d->active[k], quiet / DROP_SILENCE, sqrt(2 * quiet), entity_requests60(e), baseline_floor(&e->req) * WINDOW_STEPS, seconds, 1);
+	s = &g->full->drop;
+	if (d->tick % STEP_S == STEP_S - 1) {
+		drop_count(d, g, s);
+		for (uint32_t k = 0; k < d->actives; k++)
+			if (is_customer(at(d, d->active[k])) && full_of(d, at(d, d->active[k])))
+				drop_count(d, at(d, d->active[k]), &at(d, d->active[k])->full->drop);
 	}
+	if (minute) {
+		drop_roll(d, g, s, d->tick / MINUTE_S + 1);
+		fall = drop_judge(d, g, s, open);
+	}
+	strength = s->n >= DROP_YOUNG_MINUTES ? silence(s, g, d->tick, DROP_SILENCE_S, open) : 0;
+	if (strength > fall.strength)
+		fall = (struct fall){ strength, 0, (double)(open ? s->held : s->level) * (d->tick - g->last) / MINUTE_S, 6 * strength, MAX((d->tick - g->last) / MINUTE_S, 1) };
+	if (fall.strength >= LEAVE_FACTOR && s->n >= DROP_YOUNG_MINUTES) {
+		if (!open && fall.strength >= 1)
+			who = who_left(d, &fall);
+		report_drop(d, who == NOBODY ? d->global : who, &fall, who == NOBODY || who == d->global ? d->tick - g->last : d->tick - at(d, who)->last);
+	}
+	if (d->tick % STEP_S == STEP_S - 1)
+		judge_customers(d, minute);
 }
 
 void health_tick(struct detect *d)

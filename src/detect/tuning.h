@@ -8,6 +8,7 @@
 
 #define STEP_S 10
 #define WINDOW_STEPS 6 /* the 1-minute window */
+#define LONG_STEPS 30  /* the 5-minute window */
 
 /* The clock */
 #define LATENESS_S 2.0
@@ -48,7 +49,7 @@
 #define CLAMP_SD 4.0           /* what one step may teach */
 #define CLAMP_RUN 10           /* so many clamped steps of one sign are no outliers: learn the level */
 #define PEAK_STEPS 60          /* a peak becomes a habit after this long: an attack must not excuse itself */
-#define PEAK_HALF_GENERATIONS 144.0 /* a day */
+#define PEAK_HALF_GENERATIONS 432.0 /* three days */
 #define PRIOR_STEPS 60         /* what the pool's mean is worth for an entity never seen: 10 min */
 #define YOUNG_INFLATION 6.0    /* variance of a test n steps after the start: times 1 + this/n */
 
@@ -78,39 +79,58 @@
 #define RISE_MIN_60 60.0
 #define RISE_STEPS 60
 
-/* Cost */
-#define COST_STEPS 60          /* known for 10 min at least, else there is no past */
-#define COST_NEW_STEPS 6       /* whoever is known for a minute only must be */
-#define COST_NEW_RATIO 12.0    /* so many times above his short past, */
-#define COST_NEW_SIZE 6.0      /* with requests so many times as long as the others' */
-#define COST_REQUESTS 20.0
-#define COST_MIN_60 6000.0     /* tokens of excess a minute */
-#define COST_LIFT 0.1          /* of all tokens expected */
-#define COST_RATIO 3.0
-#define COST_HABIT 1.3
+/* Cost: five minutes of tokens */
+#define COST_STEPS 36          /* known for six minutes at least, else there is no past */
+#define COST_MIN_300 8000.0    /* tokens of excess */
+#define COST_LIFT 0.05         /* of all tokens expected */
+#define COST_RATIO 2.5
+#define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
+#define COST_HABIT 1.25        /* times its own peaks */
+#define COST_NO_PEAK 6.0       /* times what is usual, where no peak is known yet */
+#define COST_YOUNG 90.0        /* steps: a peak of so few is worth half */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
-#define COST_Z 6.0
-#define COST_YOUNG_Z 8.0
+#define COST_NEEDS 20          /* seconds */
 
-/* Errors */
+/* Errors: a run of failures is judged by the log likelihood of a burst against the usual share, summed (CUSUM) */
 #define ERROR_PRIOR 0.01
 #define ERROR_PRIOR_N 200.0
 #define ERROR_HALF_N 20000.0   /* requests after which half of the share learnt is forgotten */
-#define ERROR_MIN 8.0
-#define ERROR_SHARE 0.12
-#define ERROR_Z 6.0
+#define ERROR_MIN 8.0          /* failures: fewer are a hiccup */
+#define ERROR_USUAL_MIN 0.01   /* nobody promises less */
+#define ERROR_USUAL 1.5        /* times the mean share: shares wander */
+#define ERROR_BURST_MIN 0.10   /* the share that a burst has at least, */
+#define ERROR_BURST 4.0        /* and times the usual one */
+#define ERROR_H 14.0           /* random failures at 1 %: one such run in a million requests */
+#define ERROR_CAP 2.0          /* x H: so that the end shows */
+#define ERROR_HABIT 1.3        /* above the runs of its own calm times */
+#define ERROR_HABIT_MAX 3.0    /* x H: it never gets used to more */
+#define ERROR_HABIT_KEEP 0.99999 /* a second: half in 19 h */
+#define ERROR_LATE_KEEP 0.99423  /* a second: half in 2 min, what is compared to find the scope */
+#define ERROR_REST 5.0         /* requests that did not fail elsewhere, before it is one model's trouble */
+#define ERROR_REST_SHARE 0.35  /* of the model's share of errors: the rest has nothing */
 
-/* Drop */
-#define DROP_STEPS 30
-#define DROP_CUSTOMER_STEPS 360 /* an hour of steady life */
-#define DROP_CUSTOMER_SHARE 0.2
-#define DROP_SHARE 0.3
-#define DROP_Z 6.0
-#define DROP_SILENCE 20.0      /* expected requests, over the dispersion, that did not come */
-#define DROP_SILENCE_S 30
+/* Drop: windows of 2, 5 and 15 min against the three times as long before them and the hour's median */
+#define DROP_STEPS 30          /* steps after which an identity's dispersion teaches the pool */
+#define DROP_YOUNG_MINUTES 20
+#define DROP_KNOWN_MINUTES 45.0 /* a customer must be known for so long before he is missed, */
+#define DROP_KNOWN_SHARE 0.6   /* and for so much of the stream's age, */
+#define DROP_KNOWN_MAX 360.0   /* or for six hours */
+#define DROP_SLOW 1.3          /* times the level of its last six hours is the most that is promised */
+#define DROP_CUSTOMER_SHARE 0.15 /* of all requests: below, nobody is called for it */
+#define DROP_SHARE 0.75        /* what is left, at most */
+#define DROP_Z 5.0
+#define DROP_LOST 12.0         /* requests that did not come: fewer are chance */
+#define DROP_CUSTOMER_LOST 25.0
+#define DROP_HABIT 1.15        /* above its own largest fall */
+#define DROP_YOUNG 60.0        /* minutes at which thresholds are half as high again */
+#define DROP_PEAK_KEEP 0.99976 /* a minute: half in two days */
+#define DROP_SD_HALF 720.0     /* minutes */
+#define DROP_SD_PRIOR 30.0
+#define DROP_SILENCE 14.0      /* expected requests, over the dispersion, that did not come */
+#define DROP_SILENCE_S 25
 #define DROP_CUSTOMER_SILENCE_S 60
-#define DROP_GAP 3.0           /* times the longest silence it is known for */
-#define DROP_TICKS 10
+#define DROP_QUIET 1.6         /* times the longest silence it is known for */
+#define DROP_ONE 0.7           /* of the loss: one customer explains it */
 
 /* Incidents */
 #define INCIDENTS_MAX 64
@@ -131,6 +151,8 @@
 
 #define LEAVE_VOLUME_S 45
 #define LEAVE_ERROR_S 60
+#define ACCEPT_ERROR_S 21600 /* nobody gets used to a broken model within half an hour */
+#define LEAVE_DROP_S 90
 #define LEAVE_ACCESS_S 300
 #define LEAVE_BEHAVE_S 300
 #define LEAVE_LATENCY_S 120
@@ -144,17 +166,26 @@
 #define USUAL_LOOKS 6
 #define CROWD_NEEDS 20
 #define RISE_FEW_HABIT 1.1
-#define ODDS_BASE -0.5
-#define ODDS_AGENT 1.0
-#define ODDS_ALIKE 1.3
+#define SOURCE_BASE -2.2
+#define SOURCE_LIFT 2.0
+#define SOURCE_QUIET -1.0      /* below these log odds one source's rise is not told, above it is an info, from 0 a warning */
+#define SURE_ODDS 1.5
+#define CROWD_BASE -1.2
+#define CROWD_LIFT 0.5
+#define CROWD_AGENT 1.3
+#define CROWD_KEYLESS 1.0
+#define CROWD_EVEN 0.9
+#define CROWD_RAMP 0.8
+#define CROWD_FEW 8u
+#define CROWD_SOURCES 6u
+#define ODDS_SAME 1.2
+#define ODDS_NEAR 1.3
 #define ODDS_ENTROPY 1.0
-#define ODDS_SHORT 0.8
-#define ODDS_ERRORS 1.2
-#define ODDS_LIMITED 0.4
-#define ODDS_NARROW 0.7
-#define ODDS_KEYLESS 0.7
-#define ODDS_RHYTHM 0.5
-#define ODDS_RAMP 1.0
+#define ODDS_SHORT 1.1
+#define ODDS_REFUSED 1.0
+#define ODDS_LIMITED 0.5
+#define ODDS_NARROW 0.6
+#define ODDS_RHYTHM 0.6
 
 /* Access */
 #define SHARING_WINDOW_S 600
