@@ -107,23 +107,23 @@ static void touch(struct detect *d, struct entity *e, uint32_t i, int32_t tick)
 static void apply_to(struct detect *d, uint32_t i, const struct feed *f, int32_t tick)
 {
 	struct entity *e = at(d, i);
-	int32_t step = tick / STEP_S % WINDOW_STEPS;
+	int32_t step = tick / STEP_S, half = step % WINDOW_STEPS;
 
 	touch(d, e, i, tick);
 	if (f->flags & FEED_ARRIVAL) {
 		e->s1[tick % STEP_S] += f->weight;
-		e->s10[step] += f->weight;
+		e->s10[step % LONG_STEPS] += f->weight;
 		e->requests += f->weight;
 		if (e->last >= 0 && tick - e->last > (int32_t)e->gap)
 			e->gap = (float)(tick - e->last);
 		e->last = tick;
 	}
 	if (f->flags & FEED_TOKENS)
-		e->t10[step] += f->tokens;
+		e->t10[step % LONG_STEPS] += f->tokens;
 	if (f->flags & FEED_OUTCOME && e->errors) {
-		e->errors->done[step] += f->weight;
+		e->errors->done[half] += f->weight;
 		if (f->flags & FEED_FAILED)
-			e->errors->failed[step] += f->weight;
+			e->errors->failed[half] += f->weight;
 	}
 }
 
@@ -204,10 +204,7 @@ static void apply(struct detect *d, struct feed *f, int32_t tick)
 		apply_to(d, at(d, ip)->net, f, tick);
 	if (f->flags & FEED_RATE && f->m.what & MOMENT_DONE) {
 		latency_see(d, &f->m);
-		for (int k = 0; k < FEED_ENTITIES; k++)
-			if (f->entity[k] != NOBODY && k != FEED_SERVER && k != FEED_IP)
-				growth_see(d, at(d, f->entity[k]), &f->m);
-		growth_see(d, global_of(d), &f->m);
+		growth_see(d, &f->m);
 	}
 	if (f->flags & FEED_RATE && f->m.what & MOMENT_ARRIVAL)
 		latency_see(d, &f->m);

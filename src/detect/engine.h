@@ -193,7 +193,7 @@ void access_step(struct detect *d);
 void access_see(struct detect *d, struct entity *e, uint32_t net);
 void growth_step(struct detect *d);
 /* One finished request. */
-void growth_see(struct detect *d, struct entity *e, const struct moment *m);
+void growth_see(struct detect *d, const struct moment *m);
 void latency_step(struct detect *d);
 void latency_see(struct detect *d, const struct moment *m);
 

@@ -24,16 +24,30 @@ struct access_state {
 	uint16_t next;
 };
 
-/* growth.c: tokens per request against a slow reference of its own. */
-struct growth_state {
-	float fast, slow, var;  /* log tokens per request: medians of 10 min, their reference and variance */
-	float up;               /* CUSUM */
-	float rate_slow;        /* requests per 10 min */
-	double sum;             /* of the block under way: log tokens */
+/* growth.c: log tokens per request, by ten minutes for half a day and by the hour for five. */
+#define GROWTH_SHORT 72
+#define GROWTH_LONG 120
+struct growth_block {
+	float x, n; /* mean, requests */
+};
+struct growth_ring {
+	double sum;     /* of the block under way */
 	float n;
-	int32_t since;          /* tick at which the CUSUM left 0 */
-	uint32_t blocks;
-	float ref_at_since;
+	int32_t index;  /* of it */
+	int32_t first;  /* oldest block that counts */
+	float jitter;   /* variance of neighbouring blocks beyond what their size explains */
+	float pairs;
+	bool due;
+};
+struct growth_state {
+	struct growth_ring ring[2];
+	struct growth_block shorts[GROWTH_SHORT], longs[GROWTH_LONG];
+	double ref;     /* what its requests have been all its life */
+	float var;      /* of one request */
+	float n;        /* requests behind that */
+	float habit;    /* the largest drift of calm times, decayed */
+	int32_t born, since;
+	bool told;
 };
 
 /* health.c: requests of the last hour by minute, and how far a window usually falls below what the minutes before it promised. */

@@ -84,10 +84,10 @@ enum { NOT, SAME, ANY };
 static const uint8_t explains[WATCH_COUNT][WATCH_COUNT] = {
 	[WATCH_VOLUME] = { [WATCH_ACCESS] = SAME, [WATCH_AUTH] = SAME, [WATCH_BEHAVE] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME, [WATCH_ERROR] = ANY, [WATCH_LATENCY] = ANY, [WATCH_DROP] = ANY },
 	[WATCH_ACCESS] = { [WATCH_VOLUME] = SAME, [WATCH_BEHAVE] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
-	[WATCH_AUTH] = { [WATCH_VOLUME] = SAME, [WATCH_ERROR] = ANY, [WATCH_BEHAVE] = SAME },
-	[WATCH_BEHAVE] = { [WATCH_VOLUME] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME, [WATCH_ERROR] = ANY, [WATCH_LATENCY] = ANY },
-	[WATCH_COST] = { [WATCH_GROWTH] = SAME, [WATCH_ERROR] = ANY, [WATCH_LATENCY] = ANY },
-	[WATCH_GROWTH] = { [WATCH_COST] = SAME, [WATCH_LATENCY] = ANY },
+	[WATCH_AUTH] = { [WATCH_VOLUME] = SAME, [WATCH_BEHAVE] = SAME },
+	[WATCH_BEHAVE] = { [WATCH_VOLUME] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
+	[WATCH_COST] = { [WATCH_GROWTH] = SAME },
+	[WATCH_GROWTH] = { [WATCH_COST] = SAME },
 	[WATCH_ERROR] = { [WATCH_AUTH] = SAME, [WATCH_LATENCY] = ANY, [WATCH_DROP] = ANY },
 	[WATCH_LATENCY] = { [WATCH_DROP] = ANY },
 };
@@ -380,15 +380,15 @@ static void accept(struct detect *d, struct incident *in)
 	for (unsigned int k = 0; k < in->f.actors; k++) {
 		struct entity *e = at(d, in->f.actor[k]);
 
-		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e));
-		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e));
+		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e), entity_requests300(e));
+		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e), entity_tokens300(e));
 		behave_accept(d, in->f.actor[k]);
 	}
 	if (in->f.watch == WATCH_VOLUME || in->f.scope == NOBODY) {
 		struct entity *e = global_of(d);
 
-		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e));
-		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e));
+		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e), entity_requests300(e));
+		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e), entity_tokens300(e));
 	}
 }
 

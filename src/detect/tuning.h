@@ -81,13 +81,15 @@
 
 /* Cost: five minutes of tokens */
 #define COST_STEPS 36          /* known for six minutes at least, else there is no past */
+#define COST_WORKED 30u         /* steps with requests of its own */
 #define COST_MIN_300 8000.0    /* tokens of excess */
 #define COST_LIFT 0.05         /* of all tokens expected */
 #define COST_RATIO 2.5
+#define COST_NET_RATIO 1.8     /* of an address's network */
 #define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
 #define COST_HABIT 1.25        /* times its own peaks */
 #define COST_NO_PEAK 6.0       /* times what is usual, where no peak is known yet */
-#define COST_YOUNG 90.0        /* steps: a peak of so few is worth half */
+#define COST_YOUNG 120.0       /* steps: a peak of so few is worth half */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
 #define COST_NEEDS 20          /* seconds */
 
@@ -160,7 +162,7 @@
 #define ACCEPT_GROWTH_S 86400
 
 /* Volume: what is looked at, and what kind of traffic an excess is (log odds of attack against customers) */
-#define FRESH_SHARE 0.4
+#define FRESH_HABIT 1.2
 #define RISEN_MIN 3.0
 #define RAMP_MIN 20
 #define USUAL_LOOKS 6
@@ -176,6 +178,7 @@
 #define CROWD_KEYLESS 1.0
 #define CROWD_EVEN 0.9
 #define CROWD_RAMP 0.8
+#define CROWD_KEY_SOURCES 15u
 #define CROWD_FEW 8u
 #define CROWD_SOURCES 6u
 #define ODDS_SAME 1.2
@@ -224,15 +227,23 @@
 #define PROBE_SHORT 0.8
 #define PROBE_REFUSED 0.8
 
-/* Growth: blocks of ten minutes, log tokens per request */
-#define GROWTH_MIN 10.0
-#define GROWTH_SD_MIN 0.04
-#define GROWTH_SLACK 0.75
-#define GROWTH_H 10.0
-#define GROWTH_LEAST 0.12
-#define GROWTH_RATE 1.6
-#define GROWTH_BLOCKS 12u
-#define GROWTH_SLOW_BLOCKS 432.0 /* three days */
+/* Growth: log tokens per request, in blocks of ten minutes and of an hour; a ramp against a constant and against one step */
+#define GROWTH_BLOCK_S 600
+#define GROWTH_HOUR_S 3600
+#define GROWTH_LEAST 0.15      /* e^0.15: 16 % more tokens per request */
+#define GROWTH_LLR 12.0        /* of a ramp against nothing: 160,000 to one */
+#define GROWTH_NO_STEP 3.0     /* of a ramp against the best single step: 20 to one */
+#define GROWTH_HABIT 1.3       /* times its own largest drift */
+#define GROWTH_HABIT_KEEP 0.9984 /* a ten-minute block: half in three days */
+#define GROWTH_WANDER 3.0      /* times what others drift, too */
+#define GROWTH_SIDE_N 30.0     /* requests before and on the ramp */
+#define GROWTH_SIDE_BLOCKS 4   /* blocks with any, before and on the ramp */
+#define GROWTH_STANDS 0.6      /* of the growth is still there */
+#define GROWTH_REF_N 50.0      /* requests before a customer's own mean is one */
+#define GROWTH_REF_HALF 20000.0 /* requests after which half of it is forgotten */
+#define GROWTH_JITTER 0.0009   /* 3 %: no mean of ten minutes is steadier */
+#define GROWTH_ONE 0.6         /* of the growth of a model or of all: one customer explains it */
+#define GROWTH_REST 0.4        /* of one customer's growth, among the others: everybody's */
 
 /* Latency */
 #define LATENCY_FORGET 0.9998
