@@ -221,9 +221,9 @@ void entity_advance(struct entity *e, int32_t tick)
 		for (int32_t t = e->tick + 1; t <= tick; t++)
 			e->s1[t % STEP_S] = 0;
 	steps = tick / STEP_S - e->tick / STEP_S;
-	for (int32_t s = tick / STEP_S - MIN(steps, WINDOW_STEPS) + 1; s <= tick / STEP_S; s++) {
-		e->s10[s % WINDOW_STEPS] = 0;
-		e->t10[s % WINDOW_STEPS] = 0;
+	for (int32_t s = tick / STEP_S - MIN(steps, LONG_STEPS) + 1; s <= tick / STEP_S; s++) {
+		e->s10[s % LONG_STEPS] = 0;
+		e->t10[s % LONG_STEPS] = 0;
 		if (e->errors)
 			e->errors->done[s % WINDOW_STEPS] = e->errors->failed[s % WINDOW_STEPS] = 0;
 	}
@@ -239,6 +239,26 @@ static double sum(const float *v, int n)
 	return s;
 }
 
+/* The newest WINDOW_STEPS of LONG_STEPS. */
+static double sum_newest(const float *v, int32_t step)
+{
+	double s = 0;
+
+	for (int32_t k = step; k > step - WINDOW_STEPS; k--)
+		s += (double)v[(k + LONG_STEPS) % LONG_STEPS];
+	return s;
+}
+
+double entity_requests300(const struct entity *e)
+{
+	return sum(e->s10, LONG_STEPS);
+}
+
+double entity_tokens300(const struct entity *e)
+{
+	return sum(e->t10, LONG_STEPS);
+}
+
 double entity_requests10(const struct entity *e)
 {
 	return sum(e->s1, STEP_S);
@@ -246,12 +266,12 @@ double entity_requests10(const struct entity *e)
 
 double entity_requests60(const struct entity *e)
 {
-	return sum(e->s10, WINDOW_STEPS);
+	return sum_newest(e->s10, e->tick / STEP_S);
 }
 
 double entity_tokens60(const struct entity *e)
 {
-	return sum(e->t10, WINDOW_STEPS);
+	return sum_newest(e->t10, e->tick / STEP_S);
 }
 
 void entity_meet(struct entity *a, const struct entity *b)

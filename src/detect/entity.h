@@ -57,6 +57,8 @@ struct entity {
 	float gap;       /* longest silence, decayed */
 	float requests;  /* all its life */
 	uint16_t drop_ticks;
+	uint16_t generation; /* of its peaks */
+	uint32_t worked;     /* steps in which it sent something */
 	float s1[STEP_S];        /* requests by second */
 	float s10[LONG_STEPS];   /* requests by step */
 	float t10[LONG_STEPS];   /* tokens by step */

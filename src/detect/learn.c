@@ -43,8 +43,8 @@ static double excess_of_suspects(const struct detect *d, double *ret_tokens)
 
 			if (!is_identity(e) || e->tick / STEP_S != step)
 				continue;
-			excess += MAX(0.0, (double)e->s10[step % WINDOW_STEPS] - baseline_expected(&e->req));
-			*ret_tokens += MAX(0.0, (double)e->t10[step % WINDOW_STEPS] - baseline_expected(&e->tok));
+			excess += MAX(0.0, (double)e->s10[step % LONG_STEPS] - baseline_expected(&e->req));
+			*ret_tokens += MAX(0.0, (double)e->t10[step % LONG_STEPS] - baseline_expected(&e->tok));
 		}
 	}
 	return excess;
@@ -130,9 +130,9 @@ void learn_step(struct detect *d)
 		if (k + 4 < d->actives)
 			entity_prefetch(&d->entities, d->active[k + 4]);
 		entity_advance(e, d->tick);
-		x10 = (double)e->s10[step % WINDOW_STEPS];
+		x10 = (double)e->s10[step % LONG_STEPS];
 		x60 = entity_requests60(e);
-		t10 = (double)e->t10[step % WINDOW_STEPS];
+		t10 = (double)e->t10[step % LONG_STEPS];
 		t60 = entity_tokens60(e);
 		if (e->kind == ENTITY_GLOBAL) {
 			x10 = MAX(0.0, x10 - suspect_excess);
@@ -140,25 +140,28 @@ void learn_step(struct detect *d)
 			t10 = MAX(0.0, t10 - suspect_tokens);
 			t60 = MAX(0.0, t60 - suspect_tokens * WINDOW_STEPS);
 		}
-		rotate = (e->n + 1) % PEAK_STEPS == 0;
+		rotate = e->generation != (uint16_t)(step / PEAK_STEPS);
+		e->generation = (uint16_t)(step / PEAK_STEPS);
+		e->worked += x10 > 0;
 		if (!frozen(d, e)) {
 			baseline_learn(&e->req, x10, x60, e->n, &e->run_req);
 			baseline_learn(&e->tok, t10, t60, e->n, &e->run_tok);
-			baseline_peak(&e->req, x10, x60);
-			baseline_peak(&e->tok, t10, t60);
 			if (e->errors)
 				learn_errors(e->errors);
 			e->n++;
+			/* Before the newest step is added: it belongs to the generation that begins. */
 			if (rotate) {
 				baseline_rotate(&e->req, false);
 				baseline_rotate(&e->tok, false);
 				e->gap *= GAP_KEEP;
 			}
+			baseline_peak(&e->req, x10, x60, entity_requests300(e));
+			baseline_peak(&e->tok, t10, t60, entity_tokens300(e));
 			if (is_identity(e)) {
 				struct pool *p = &d->pool[e->kind];
 
-				baseline_peak(&p->req, x10, x60);
-				baseline_peak(&p->tok, t10, t60);
+				baseline_peak(&p->req, x10, x60, entity_requests300(e));
+				baseline_peak(&p->tok, t10, t60, entity_tokens300(e));
 				sum[e->kind].req += (double)e->req.fast;
 				sum[e->kind].tok += (double)e->tok.fast;
 				sum[e->kind].n++;

@@ -23,42 +23,51 @@ int64_t onset_tokens(const struct detect *d, const struct entity *e)
 	double mu = baseline_expected(&e->tok);
 	int32_t s = d->tick / STEP_S, first = d->tick;
 
-	for (int32_t k = s; k >= 0 && k > s - WINDOW_STEPS; k--)
-		if ((double)e->t10[k % WINDOW_STEPS] > mu * 2)
+	for (int32_t k = s; k >= 0 && k > s - LONG_STEPS; k--)
+		if ((double)e->t10[k % LONG_STEPS] > mu * 2)
 			first = MIN(first, k * STEP_S);
 	return d->base + first;
 }
 
+/* Excess of tokens in five minutes that is worth a word. */
 static double cost_bar(const struct detect *d)
 {
-	return MAX(COST_LIFT * WINDOW_STEPS * baseline_expected(&global_of(d)->tok), COST_MIN_60);
+	return MAX(COST_LIFT * LONG_STEPS * baseline_level(&global_of(d)->tok), COST_MIN_300);
 }
 
-/* Tokens per request of the last minute, against those of all others. */
-static double token_ratio(const struct detect *d, const struct entity *e)
-{
-	double x = entity_tokens60(e), n = entity_requests60(e);
-	double others = entity_tokens60(global_of(d)) - x, their = entity_requests60(global_of(d)) - n;
-
-	return n < 1 || their < 1 ? 0 : x / n / MAX(others / their, 1.0);
-}
-
-/* Strength of the finding; 0: nothing. */
+/*
+ * Strength of the finding; 0: nothing. Five minutes are judged: single calls, and the bursts of somebody who calls now and then, are
+ * longer than any shorter window. What it has done before sets the bar; the younger it is, the less is known of that.
+ */
 static double spends(const struct detect *d, const struct entity *e, struct reading *ret)
 {
 	uint32_t own = e->n - e->prior;
-	struct reading r = read_tokens(e);
-	double s;
+	double mu = baseline_expected(&e->tok) * LONG_STEPS, x = entity_tokens300(e), habit, s;
+	struct reading r;
 
+	if (own < COST_STEPS || e->worked < COST_WORKED || x - mu < LEAVE_FACTOR * cost_bar(d))
+		return 0;
+	if (e->kind == ENTITY_CLIENT_IP && e->keys)
+		return 0; /* who pays has a name */
+	/* An entity that slept is not worth less than its last hours. */
+	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
+	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
 	*ret = r;
-	s = MIN(r.excess / cost_bar(d), MIN(r.z / (own < RIPE_STEPS ? COST_YOUNG_Z : COST_Z), (r.ratio - 1) / (COST_RATIO - 1)));
-	if (s < LEAVE_FACTOR)
+	habit = (double)e->tok.old300 > 0 ? (double)e->tok.old300 * COST_HABIT * (1 + COST_YOUNG / e->worked) : COST_NO_PEAK * mu;
+	s = MIN(MIN(r.excess / cost_bar(d), (r.ratio - 1) / (COST_RATIO - 1)), x / MAX(habit, 1.0));
+	/* One address of a customer who has several: is it he, or has his work moved from one to another? */
+	if (e->kind == ENTITY_CLIENT_IP && e->net != NOBODY) {
+		struct entity *net = at(d, e->net);
+		double net_mu;
+
+		entity_advance(net, d->tick);
+		net_mu = baseline_expected(&net->tok) * LONG_STEPS;
+		s = MIN(s, entity_tokens300(net) / MAX(COST_HABIT * (double)net->tok.old300, 1.0));
+		s = MIN(s, (entity_tokens300(net) / MAX(net_mu, 1.0) - 1) / (COST_NET_RATIO - 1));
+	}
+	if (s < LEAVE_FACTOR || entity_requests300(e) < COST_CALLS)
 		return 0;
-	if (own < COST_NEW_STEPS || (double)e->requests < COST_REQUESTS || entity_requests60(e) < COST_CALLS)
-		return 0;
-	if (own < COST_STEPS && (r.x < COST_NEW_RATIO * r.mu || token_ratio(d, e) < COST_NEW_SIZE))
-		return 0;
-	return r.x <= COST_HABIT * (double)e->tok.old60 ? MIN(s, 0.9) : s;
+	return s;
 }
 
 static const struct candidate *smallest(const struct detect *d, const struct candidate *list, size_t n, const struct candidate *c)
@@ -109,29 +118,32 @@ void spend_tick(struct detect *d)
 	for (size_t i = 0; i < n; i++) {
 		const struct candidate *c = smallest(d, list, n, &list[i]);
 		const struct entity *e = at(d, c->entity);
-		struct reading all = read_tokens(global_of(d)), q = read_requests(e, true);
+		struct reading all = read_tokens(global_of(d));
+		double q = entity_requests300(e), qmu = baseline_expected(&e->req) * LONG_STEPS, share = MIN(1.0, c->r.excess / MAX(all.excess * LONG_STEPS / WINDOW_STEPS, c->r.excess));
 		struct finding f;
 		char who[ENTITY_NAME_MAX + 32];
 
 		if (c != &list[i])
 			continue;
 		finding_init(&f, WATCH_COST, CLASS_COST_SPIKE, c->entity, c->strength, c->r.z);
-		f.needs = 2;
+		f.needs = COST_NEEDS;
 		f.leave_s = LEAVE_COST_S;
 		f.magnitude = c->r.ratio;
 		f.start = onset_tokens(d, e);
-		if (c->r.ratio >= 10 && c->r.x >= WINDOW_STEPS * baseline_expected(&global_of(d)->tok) && d->steps >= RISE_STEPS)
+		if (c->r.ratio >= 10 && c->r.x >= LONG_STEPS * baseline_level(&global_of(d)->tok) && d->steps >= RISE_STEPS)
 			f.severity = SEVERITY_CRITICAL;
-		finding_actor(&f, c->entity, MIN(1.0, c->r.excess / MAX(all.excess, c->r.excess)));
+		finding_actor(&f, c->entity, share);
 		for (size_t j = 0; j < n; j++)
 			if (entity_related(d, list[j].entity, c->entity))
-				finding_actor(&f, list[j].entity, MIN(1.0, list[j].r.excess / MAX(all.excess, c->r.excess)));
-		finding_evidence(&f, "tokens_per_s", c->r.x / 60, c->r.mu / 60, c->r.z);
-		finding_evidence(&f, "requests_per_s", q.x / 60, q.mu / 60, q.z);
-		finding_evidence(&f, "tokens_per_request", c->r.x / MAX(q.x, 1.0), c->r.mu / MAX(q.mu, 0.1), 0);
+				finding_actor(&f, list[j].entity, share * MIN(1.0, list[j].r.excess / c->r.excess));
+		finding_evidence(&f, "tokens_per_s", c->r.x / 300, c->r.mu / 300, c->r.z);
+		finding_evidence(&f, "requests_per_s", q / 300, qmu / 300, 0);
+		finding_evidence(&f, "tokens_per_request", c->r.x / MAX(q, 1.0), c->r.mu / MAX(qmu, 0.1), 0);
 		finding_evidence(&f, "all_tokens_per_s", all.x / 60, all.mu / 60, all.z);
 		finding_say(&f, "%s uses %.0f tokens/min, %.1f times its usual %.0f; its requests are %.1f/min where %.1f/min are usual",
-			    describe_who(d, c->entity, who, sizeof(who)), c->r.x, c->r.ratio, c->r.mu, q.x, q.mu);
+			    describe_who(d, c->entity, who, sizeof(who)), c->r.x / 5, c->r.ratio, c->r.mu / 5, q / 5, qmu / 5);
+		if (getenv("WEIR_DUMP"))
+			fprintf(stderr, "DUMP cost %lld strength=%g ratio=%g z=%g x=%g mu=%g fast=%g slow=%g disp60=%g old60=%g n=%u prior=%u qx=%g qmu=%g allx=%g allmu=%g bar=%g name=%s\n", (long long)(d->base + d->tick), c->strength, c->r.ratio, c->r.z, c->r.x, c->r.mu, (double)e->tok.fast * 30, (double)e->tok.slow * 30, (double)e->tok.disp60, (double)e->tok.old300, e->n, e->prior, q, qmu, all.x, all.mu, cost_bar(d), e->name);
 		incident_report(d, &f);
 	}
 }

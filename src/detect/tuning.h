@@ -66,7 +66,7 @@
 #define RIPE_STEPS 120         /* 20 min */
 #define FEW_SOURCES 5
 #define FEW_SHARE 0.7          /* of the excess, held by few sources together */
-#define FEW_Z 4.0              /* each of them, against its own past */
+#define FEW_Z 2.5              /* each of them, against its own past */
 #define FEW_RATIO 2.0
 #define SCOPE_SHARE 0.8        /* a smaller scope is taken when it explains this much of the larger one's excess */
 #define TOP_SHARE 0.1          /* below nobody is named */
@@ -116,9 +116,9 @@
 #define DROP_YOUNG_MINUTES 20
 #define DROP_KNOWN_MINUTES 45.0 /* a customer must be known for so long before he is missed, */
 #define DROP_KNOWN_SHARE 0.6   /* and for so much of the stream's age, */
-#define DROP_KNOWN_MAX 360.0   /* or for six hours */
+#define DROP_KNOWN_MAX 720.0   /* or for twelve hours */
 #define DROP_SLOW 1.3          /* times the level of its last six hours is the most that is promised */
-#define DROP_CUSTOMER_SHARE 0.15 /* of all requests: below, nobody is called for it */
+#define DROP_CUSTOMER_SHARE 0.2 /* of all requests: below, nobody is called for it */
 #define DROP_SHARE 0.75        /* what is left, at most */
 #define DROP_Z 5.0
 #define DROP_LOST 12.0         /* requests that did not come: fewer are chance */
@@ -132,6 +132,9 @@
 #define DROP_SILENCE_S 25
 #define DROP_CUSTOMER_SILENCE_S 60
 #define DROP_QUIET 1.6         /* times the longest silence it is known for */
+#define DROP_CUSTOMER_SILENCE 2.0 /* customers pause: times as long */
+#define DROP_CUSTOMER_Z 1.3    /* and come and go */
+#define DROP_AGAIN 1.5         /* an alarm that ended raises the habit by half at most */
 #define DROP_ONE 0.7           /* of the loss: one customer explains it */
 
 /* Incidents */
@@ -178,9 +181,15 @@
 #define CROWD_KEYLESS 1.0
 #define CROWD_EVEN 0.9
 #define CROWD_RAMP 0.8
+#define ODDS_LEAST 0.55        /* of the thresholds, for what is certainly an attack, */
+#define ODDS_CERTAIN 3.0       /* at these log odds */
+#define ODDS_HABIT 2.0         /* from here on the peaks of the past excuse nothing */
+#define CROWD_FRESH 0.4        /* of the excess of a flash crowd comes from new addresses */
+#define CROWD_Z 4.0
 #define CROWD_KEY_SOURCES 15u
 #define CROWD_FEW 8u
-#define CROWD_SOURCES 6u
+#define CROWD_SOURCES 8u       /* addresses, if they are new; */
+#define CROWD_KNOWN 25u        /* if they were here before */
 #define ODDS_SAME 1.2
 #define ODDS_NEAR 1.3
 #define ODDS_ENTROPY 1.0
@@ -230,12 +239,14 @@
 /* Growth: log tokens per request, in blocks of ten minutes and of an hour; a ramp against a constant and against one step */
 #define GROWTH_BLOCK_S 600
 #define GROWTH_HOUR_S 3600
-#define GROWTH_LEAST 0.15      /* e^0.15: 16 % more tokens per request */
+#define GROWTH_LEAST 0.18      /* e^0.18: 20 % more tokens per request, */
+#define GROWTH_YOUNG_S 14400.0 /* twice that after four hours of life */
 #define GROWTH_LLR 12.0        /* of a ramp against nothing: 160,000 to one */
 #define GROWTH_NO_STEP 3.0     /* of a ramp against the best single step: 20 to one */
 #define GROWTH_HABIT 1.3       /* times its own largest drift */
 #define GROWTH_HABIT_KEEP 0.9984 /* a ten-minute block: half in three days */
-#define GROWTH_WANDER 3.0      /* times what others drift, too */
+#define GROWTH_WANDER 1.4      /* times what others drift, too */
+#define GROWTH_OTHERS 256u     /* customers looked at for that */
 #define GROWTH_SIDE_N 30.0     /* requests before and on the ramp */
 #define GROWTH_SIDE_BLOCKS 4   /* blocks with any, before and on the ramp */
 #define GROWTH_STANDS 0.6      /* of the growth is still there */

@@ -4,6 +4,7 @@
  * The smallest set that explains the excess is looked for first; then how that set behaves, against how everybody's requests
  * usually look, says what it is. Never the total: half of a twofold attack is the usual traffic.
  */
+#include <limits.h>
 #include <math.h>
 
 #include "detect/engine.h"
@@ -33,7 +34,7 @@ int64_t onset_requests(const struct detect *d, const struct entity *e)
 	}
 	if (first <= floor_t + 1) {
 		for (int32_t s = floor_t / STEP_S; s >= 0 && s > t / STEP_S - WINDOW_STEPS; s--) {
-			if ((double)e->s10[s % WINDOW_STEPS] <= mu * 2 + 2)
+			if ((double)e->s10[s % LONG_STEPS] <= mu * 2 + 2)
 				break;
 			first = MIN(first, s * STEP_S);
 		}
@@ -70,23 +71,32 @@ static double ramp_of(const struct traits_set *s)
 	return (late - early) / (late + early);
 }
 
-/* Log odds that an excess which behaves like t is an attack and not customers. */
-static double attack_odds(const struct detect *d, const struct traits *t, double ramp)
+/*
+ * Log odds that an excess which behaves like t is an attack and not customers: a logistic on bounded contrasts with how everybody's
+ * requests usually look. lift: the excess against what counts as one. What the records lack says nothing.
+ */
+static double attack_odds(const struct detect *d, const struct traits *t, double ramp, double lift, bool many)
 {
-	double bad = clip(t->v[T_AUTH], 0, 1) + clip(t->v[T_REFUSED], 0, 1), limited = clip(t->v[T_LIMITED], 0, 1) + clip(t->v[T_FAILED], 0, 1);
-	double bad_usual = clip(usual(d, T_AUTH), 0, 1) + clip(usual(d, T_REFUSED), 0, 1);
-	double odds = ODDS_BASE;
+	double refused = clip(t->v[T_AUTH], 0, 1) + clip(t->v[T_REFUSED], 0, 1), limited = clip(t->v[T_LIMITED], 0, 1) + clip(t->v[T_FAILED], 0, 1);
+	double refused_usual = clip(usual(d, T_AUTH), 0, 1) + clip(usual(d, T_REFUSED), 0, 1);
+	double odds = many ? CROWD_BASE : SOURCE_BASE;
 
-	odds += ODDS_AGENT * clip((t->v[T_TOP_AGENT] - usual(d, T_TOP_AGENT) - 0.1) / 0.2, -1, 2);
-	odds += ODDS_ALIKE * clip((t->v[T_SAME] + clip(t->v[T_NEAR], 0, 1) - usual(d, T_SAME) - clip(usual(d, T_NEAR), 0, 1) - 0.1) / 0.25, -0.7, 2);
+	odds += (many ? CROWD_LIFT : SOURCE_LIFT) * clip(log(MAX(lift, 0.1)), -0.5, 2.5);
+	odds += ODDS_SAME * clip((t->v[T_SAME] - usual(d, T_SAME) - 0.08) / 0.2, -0.3, 2);
+	odds += ODDS_NEAR * clip((t->v[T_NEAR] - usual(d, T_NEAR) - 0.15) / 0.3, -0.7, 1.5);
 	odds += ODDS_ENTROPY * clip((usual(d, T_ENTROPY) - t->v[T_ENTROPY] - 0.1) / 0.5, -0.5, 2);
-	odds += ODDS_SHORT * clip((usual(d, T_COMPLETION) - t->v[T_COMPLETION] - 0.3) / 0.7, -0.5, 2);
-	odds += ODDS_ERRORS * clip((bad - bad_usual - 0.05) / 0.15, -0.3, 2);
+	/* The answers that are there first are the short ones: they say little until most are there. */
+	odds += ODDS_SHORT * clip((t->completions / MAX((double)t->arrivals, 1.0) - 0.2) / 0.4, 0, 1) * clip((usual(d, T_COMPLETION) - t->v[T_COMPLETION] - 0.3) / 0.7, -1, 2);
+	odds += ODDS_REFUSED * clip((refused - refused_usual - 0.03) / 0.12, -0.2, 2);
 	odds += ODDS_LIMITED * clip((limited - 0.05) / 0.3, 0, 1); /* a server under load refuses customers, too */
 	odds += ODDS_NARROW * clip((usual(d, T_PROMPT_SD) - t->v[T_PROMPT_SD] - 0.2) / 0.4, -0.5, 1.5);
-	odds += ODDS_KEYLESS * clip((t->v[T_KEYLESS] - usual(d, T_KEYLESS) - 0.1) / 0.4, -0.3, 1);
-	odds += ODDS_RHYTHM * clip((0.5 - t->v[T_GAP_CV]) / 0.3, -0.5, 1.5);
-	odds -= ODDS_RAMP * clip((ramp - 0.15) / 0.2, -1, 1.5);
+	odds += ODDS_RHYTHM * clip((0.6 - t->v[T_GAP_CV]) / 0.3, -0.7, 1.5);
+	if (!many)
+		return odds;
+	odds += CROWD_AGENT * clip((t->v[T_TOP_AGENT] - usual(d, T_TOP_AGENT) - 0.1) / 0.2, -1.5, 2);
+	odds += CROWD_KEYLESS * clip((t->v[T_KEYLESS] - usual(d, T_KEYLESS) - 0.1) / 0.4, -0.3, 1);
+	odds += CROWD_EVEN * clip((0.5 - t->v[T_EVEN]) / 0.4, -1, 1);
+	odds -= CROWD_RAMP * clip((ramp - 0.1) / 0.2, -1, 1.5);
 	return odds;
 }
 
@@ -98,6 +108,12 @@ static void dump(const struct detect *d, const char *what, const struct traits *
 	for (int k = 0; k < TRAIT_COUNT; k++)
 		fprintf(stderr, " %s=%g/%g/%g", trait_name(k), t->v[k], d->usual.n[k] >= USUAL_LOOKS ? (double)d->usual.mean[k] : (double)NAN, d->usual.n[k] ? sqrt((double)d->usual.var[k]) : 0);
 	fprintf(stderr, "\n");
+}
+
+/* The more it looks like an attack the less of it is needed: times the thresholds. */
+static double allowance(double odds)
+{
+	return 1 - (1 - ODDS_LEAST) * clip(odds / ODDS_CERTAIN, 0, 1);
 }
 
 /* ---- who ------------------------------------------------------------------------------------------- */
@@ -313,10 +329,15 @@ static bool judge_few(struct detect *d, const struct view *v)
 			scope = v->risen[i].entity;
 	}
 	strength = MIN(held / v->bar, MIN(z / (known ? Z_KNOWN : Z_ENTER), (ratio - 1) / (FLOOD_RATIO - 1)));
-	if (strength < LEAVE_FACTOR)
+	if (strength < LEAVE_FACTOR * ODDS_LEAST)
 		return false;
 	traits_of(d, few, n, d->tick - (v->slow ? 60 : 15), &t, &ramp);
-	odds = attack_odds(d, &t, ramp);
+	if (t.sources >= CROWD_KEY_SOURCES && at(d, few[0].entity)->kind >= ENTITY_API_KEY)
+		return false; /* one key and a crowd behind it: a public application, or a botnet */
+	odds = attack_odds(d, &t, ramp, held / v->bar, false);
+	strength = MIN(held / v->bar / allowance(odds), MIN(z / (known ? Z_KNOWN : Z_ENTER) / allowance(odds), (ratio - 1) / (FLOOD_RATIO - 1)));
+	if (strength < LEAVE_FACTOR)
+		return false;
 	for (size_t i = 0; i < n; i++)
 		if (v->all.z < Z_GLOBAL || few[i].r.x <= HABIT * habit_peak(d, at(d, few[i].entity), v->slow, odds > 0))
 			strength = MIN(strength, 0.9);
@@ -328,12 +349,17 @@ static bool judge_few(struct detect *d, const struct view *v)
 	}
 	f.needs = strength >= 2 && z >= Z_SURE ? 1 : 2;
 	f.magnitude = ratio;
-	f.confidence = 1 / (1 + exp(-(odds + 1.5)));
-	f.confidence = MAX(0.5, MIN(f.confidence, 0.97));
+	f.confidence = MAX(0.5, MIN(1 / (1 + exp(-odds)), 0.97));
 	f.start = onset_requests(d, at(d, few[0].entity));
 	f.leave_s = LEAVE_VOLUME_S;
-	if (d->steps >= RISE_STEPS && z >= Z_SURE && v->slow && v->all.x >= 5 * v->all.mu)
+	if (odds < 0 && f.watch == WATCH_VOLUME) {
+		if (odds < SOURCE_QUIET)
+			return true; /* a customer at work */
+		f.severity = SEVERITY_INFO;
+		f.needs = CROWD_NEEDS;
+	} else if (d->steps >= RISE_STEPS && z >= Z_SURE && v->slow && odds >= SURE_ODDS && v->all.x >= 5 * v->all.mu) {
 		f.severity = SEVERITY_CRITICAL;
+	}
 	for (size_t i = 0; i < n; i++)
 		finding_actor(&f, few[i].entity, few[i].r.excess / MAX(v->all.excess, held));
 	finding_actor(&f, scope, n == 1 ? held / MAX(v->all.excess, held) : 0);
@@ -376,32 +402,72 @@ static void gather_excess(struct detect *d, const struct view *v, int32_t since,
 	}
 }
 
+/* The network that most of these requests come from, and its share. */
+static uint32_t main_network(const struct detect *d, const struct traits_set *s, double *ret_share)
+{
+	uint32_t best = NOBODY;
+	unsigned int votes = 0, n = 0;
+
+	for (unsigned int i = 0; i < s->as; i++) {
+		uint32_t ip = s->a[i]->who[WHO_IP], net = ip == NOBODY ? NOBODY : at(d, ip)->net;
+
+		if (!votes) {
+			best = net;
+			votes = 1;
+		} else {
+			votes += net == best ? 1 : UINT_MAX;
+		}
+	}
+	for (unsigned int i = 0; i < s->as; i++)
+		n += s->a[i]->who[WHO_IP] != NOBODY && at(d, s->a[i]->who[WHO_IP])->net == best;
+	*ret_share = s->as ? n / (double)s->as : 0;
+	return best;
+}
+
 static bool judge_many(struct detect *d, const struct view *v)
 {
 	struct traits_set *set;
 	struct reading fresh = read_requests(at(d, d->fresh), v->slow);
 	struct traits t;
 	struct finding f;
-	double odds, ramp, strength, s = seconds_of(v), p, z;
+	double odds, ramp, strength, anew, need, net_share, s = seconds_of(v), p, z;
+	uint32_t net;
 	struct incident *in = incident_find(d, WATCH_VOLUME, NOBODY);
 
-	/* New sources are a quieter series than the total. */
-	z = MAX(v->all.z, fresh.excess >= FRESH_SHARE * v->all.excess ? fresh.z : 0);
-	strength = MIN(v->all.excess / v->bar, z / Z_ENTER);
-	if (v->all.x <= RISE_FEW_HABIT * (double)(v->slow ? global_of(d)->req.old60 : global_of(d)->req.old10) && !in)
-		strength = MIN(strength, 0.9);
-	if (strength < LEAVE_FACTOR || d->steps < WINDOW_STEPS)
+	if (MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * ODDS_LEAST * v->bar || d->steps < WINDOW_STEPS)
 		return false;
 	set = malloc(sizeof(*set));
 	if (!set)
 		return false;
 	gather_excess(d, v, d->tick - (v->slow ? 60 : 15), set);
+	if (set->as < CROWD_FEW) /* of addresses that were all here before: in a large excess the total says enough */
+		traits_gather_all(d, d->tick - STEP_S, set);
 	traits_compute(d, set, &t);
 	ramp = ramp_of(set);
+	net = main_network(d, set, &net_share);
 	free(set);
-	odds = attack_odds(d, &t, ramp);
+	if (t.sources && t.sources < (t.v[T_FRESH] >= 0.5 ? CROWD_SOURCES : CROWD_KNOWN))
+		return false;
+	odds = attack_odds(d, &t, ramp, MAX(v->all.excess, fresh.excess) / v->bar, true);
+	need = allowance(odds);
+	z = v->all.z;
+	strength = MIN(v->all.excess / v->bar, z / Z_ENTER) / need;
+	if (v->all.x <= RISE_FEW_HABIT * (double)(v->slow ? global_of(d)->req.old60 : global_of(d)->req.old10) && !in && odds < ODDS_HABIT)
+		strength = MIN(strength, 0.9);
+	/* New sources are a quieter series than the total, and have habits of their own. */
+	anew = MIN(fresh.excess / v->bar, fresh.z / Z_ENTER) / need;
+	if (fresh.x <= FRESH_HABIT * (double)(v->slow ? at(d, d->fresh)->req.old60 : at(d, d->fresh)->req.old10) && !in && odds < ODDS_HABIT)
+		anew = MIN(anew, 0.9);
+	if (anew > strength) {
+		strength = anew;
+		z = fresh.z;
+	}
+	if (strength < LEAVE_FACTOR)
+		return false;
 	dump(d, "many", &t, ramp, strength, v->all.excess / v->bar, v->all.ratio, z, v->slow, 0, t.sources, v->all.ratio, "", odds);
 	p = 1 / (1 + exp(-odds));
+	if (p < 0.5 && (isnan(t.v[T_FRESH]) || fresh.excess < CROWD_FRESH * v->all.excess || z < CROWD_Z))
+		strength = MIN(strength, 0.9); /* the same customers at work */
 	finding_init(&f, WATCH_VOLUME, p >= 0.5 ? CLASS_DDOS : CLASS_FLASH_CROWD, NOBODY, strength, z);
 	f.confidence = MAX(p, 1 - p);
 	f.magnitude = v->all.ratio;
@@ -411,6 +477,12 @@ static bool judge_many(struct detect *d, const struct view *v)
 	f.needs = p >= 0.5 ? 2 : CROWD_NEEDS;
 	if (p >= 0.5 && d->steps >= RISE_STEPS && v->slow && v->all.ratio >= 5 && v->all.z >= Z_SURE)
 		f.severity = SEVERITY_CRITICAL;
+	if (p >= 0.5 && net != NOBODY && net_share >= FEW_SHARE) {
+		/* many addresses of one place are one source */
+		f.cls = CLASS_FLOOD;
+		f.scope = net;
+		finding_actor(&f, net, net_share);
+	}
 	/* A class once told stays unless the odds are good for another. */
 	if (in && in->f.cls != f.cls && (f.confidence < 0.75 || d->tick - in->told < UPDATE_FAST_S)) {
 		f.cls = in->f.cls;
@@ -443,17 +515,17 @@ void volume_tick(struct detect *d)
 
 	if (getenv("WEIR_AT") && llabs(d->base + d->tick - atoll(getenv("WEIR_AT"))) < 40)
 		fprintf(stderr, "AT %d g x%g mu%g z%g old10 %g | slow x%g mu%g z%g old60 %g bar%g/%g disp%g/%g open%d cool%d fresh x%g mu%g\n", d->tick, quick.x, quick.mu, quick.z, (double)global_of(d)->req.old10, slow.x, slow.mu, slow.z, (double)global_of(d)->req.old60, bar_of(d,false), bar_of(d,true), (double)global_of(d)->req.disp10, (double)global_of(d)->req.disp60, open, d->cool-d->tick, read_requests(at(d,d->fresh),false).x,read_requests(at(d,d->fresh),false).mu);
-	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true))
+	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true) && read_requests(at(d, d->fresh), true).excess < 0.5 * bar_of(d, true))
 		return;
 	v = malloc(sizeof(*v));
 	if (!v)
 		return;
 	look(d, false, v);
-	if (v->all.excess >= LEAVE_FACTOR * v->bar && (judge_few(d, v) || judge_many(d, v)))
+	if (judge_few(d, v) || judge_many(d, v))
 		goto out;
 	if ((d->tick > d->cool || open) && (!open || opened_slow)) {
 		look(d, true, v);
-		if (v->all.excess >= LEAVE_FACTOR * v->bar && !judge_few(d, v))
+		if (!judge_few(d, v))
 			judge_many(d, v);
 	}
 out:
