@@ -27,6 +27,7 @@ struct errors {
 	float seen_done, seen_failed; /* of the step under way, already counted */
 	float late_done, late_failed; /* decayed: the last minutes */
 	int32_t run_since, seen_step, late;
+	bool told; /* this run has been an alarm */
 };
 
 struct full;

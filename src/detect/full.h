@@ -45,7 +45,9 @@ struct growth_state {
 	double ref;     /* what its requests have been all its life */
 	float var;      /* of one request */
 	float n;        /* requests behind that */
-	float habit;    /* the largest drift of calm times, decayed */
+	float habit;    /* the largest downward drift, decayed */
+	float drift;    /* the largest of either way, decayed */
+	float now;      /* the growth last found, significant or 0 */
 	int32_t born, since;
 	bool told;
 };
@@ -60,6 +62,7 @@ struct drop_state {
 	float dip[DROP_WINDOWS];  /* of the fall under way: a habit when it is over */
 	float quiet;              /* the longest silence, in requests that should have come; decayed */
 	float silence;            /* the one under way */
+	bool told;                /* it has been reported */
 	int32_t silent_since;
 	float held;               /* requests a minute that were expected when the open incident began */
 	float now;                /* requests that came in the minute under way */

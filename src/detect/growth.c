@@ -57,8 +57,10 @@ static void roll(const struct detect *d, struct growth_state *g, int r)
 	q->first = MAX(q->first, now - size);
 	q->sum = 0;
 	q->n = 0;
-	if (!r)
+	if (!r) {
 		g->habit *= (float)GROWTH_HABIT_KEEP;
+		g->drift *= (float)GROWTH_HABIT_KEEP;
+	}
 }
 
 static void add(const struct detect *d, struct growth_state *g, double x, double weight)
@@ -209,11 +211,10 @@ static bool is_customer(const struct detect *d, const struct entity *e)
 	return is_identity(e) && e->full && e->full->growth.ring[0].index >= block_of(d, 0) - 6 && (double)e->full->growth.n >= GROWTH_REF_N;
 }
 
-/* Whose growth it is: one customer's, or that of all. */
-static uint32_t whose(struct detect *d, uint32_t i)
+/* The customer who explains the growth of a model or of all, or NOBODY. */
+static uint32_t who_alone(struct detect *d)
 {
-	double sum = 0, most = 0, own = 0, own_n = 0, rest = 0, rest_n = 0;
-	unsigned int others = 0;
+	double sum = 0, most = 0;
 	uint32_t one = NOBODY;
 
 	for (uint32_t k = 0; k < d->actives; k++) {
@@ -223,14 +224,6 @@ static uint32_t whose(struct detect *d, uint32_t i)
 		if (!is_customer(d, e))
 			continue;
 		x = above_own(&e->full->growth, &n);
-		if (d->active[k] == i) {
-			own = x;
-			own_n = n;
-			continue;
-		}
-		rest += x * n;
-		rest_n += n;
-		others += x > 0;
 		if (x <= 0)
 			continue;
 		sum += x * n;
@@ -239,9 +232,32 @@ static uint32_t whose(struct detect *d, uint32_t i)
 			one = d->active[k];
 		}
 	}
-	if (is_identity(at(d, i)))
-		return own_n > 0 && others >= 2 && rest_n > own_n / 2 && rest / rest_n >= GROWTH_REST * own ? d->global : i;
-	return one != NOBODY && most >= GROWTH_ONE * sum ? one : i;
+	return most >= GROWTH_ONE * sum ? one : NOBODY;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The drift that one customer in five shows: here nobody is called for as much. */
+static double drift_of_others(const struct detect *d, uint32_t i)
+{
+	float v[GROWTH_OTHERS];
+	unsigned int n = 0;
+
+	for (uint32_t k = 0; k < d->actives && n < GROWTH_OTHERS; k++) {
+		const struct entity *e = at(d, d->active[k]);
+
+		if (d->active[k] != i && is_customer(d, e) && !e->full->growth.told)
+			v[n++] = e->full->growth.drift;
+	}
+	if (n < 4)
+		return 0;
+	qsort(v, n, sizeof(*v), by_value);
+	return (double)v[n * 4 / 5];
 }
 
 static void report(struct detect *d, uint32_t i, uint32_t who, const struct fit *q, double strength)
@@ -282,8 +298,10 @@ static void judge(struct detect *d, uint32_t i, int r)
 {
 	struct entity *e = at(d, i);
 	struct growth_state *g = &e->full->growth;
+	const struct growth_state *all;
 	struct fit f;
-	double strength;
+	double strength, least;
+	uint32_t who = NOBODY;
 
 	g->ring[r].due = false;
 	if (g->told && !incident_find(d, WATCH_GROWTH, i == d->global ? NOBODY : i)) {
@@ -297,18 +315,31 @@ static void judge(struct detect *d, uint32_t i, int r)
 	if (f.llr <= 0)
 		return;
 	strength = MIN(f.llr / GROWTH_LLR, f.no_step / GROWTH_NO_STEP);
-	/* What it does downwards it may do upwards. */
-	if (strength >= 1 && f.growth < 0 && !g->told)
-		g->habit = (float)MAX((double)g->habit, -f.growth);
-	strength = MIN(strength, MIN(f.growth / GROWTH_LEAST, f.last / (GROWTH_STANDS * MAX(f.growth, GROWTH_LEAST))));
+	if (strength >= 1 && !g->told) {
+		/* What it does downwards it may do upwards; and what it does, others may. */
+		if (f.growth < 0)
+			g->habit = (float)MAX((double)g->habit, -f.growth);
+		g->drift = (float)MAX((double)g->drift, fabs(f.growth));
+	}
+	least = GROWTH_LEAST * (1 + GROWTH_YOUNG_S / MAX(d->tick - g->born, 1));
+	strength = MIN(strength, MIN(f.growth / least, f.last / (GROWTH_STANDS * MAX(f.growth, GROWTH_LEAST))));
 	strength = MIN(strength, f.growth / MAX(GROWTH_HABIT * (double)g->habit, 1e-9));
+	if (is_identity(e) && strength >= LEAVE_FACTOR && !g->told) {
+		strength = MIN(strength, f.growth / MAX(GROWTH_WANDER * drift_of_others(d, i), 1e-9));
+		all = &global_of(d)->full->growth;
+		if ((double)all->now >= GROWTH_REST * f.growth)
+			strength = MIN(strength, 0.99); /* everybody's */
+	}
+	if (!is_identity(e) && strength >= 1 && !g->told)
+		who = who_alone(d);
+	g->now = f.llr >= GROWTH_LLR && f.no_step > 0 ? (float)f.growth : 0;
 #ifdef HLG_DEBUG
-	if (strength > 0.5) fprintf(stderr, "GR %d %s r%d growth %.2f last %.2f llr %.1f nostep %.1f habit %.2f jit %.4f onset %d s %.2f\n", d->tick, e->name, r, f.growth, f.last, f.llr, f.no_step, (double)g->habit, (double)g->ring[r].jitter, f.onset, strength);
+	if (strength > 0.3) fprintf(stderr, "GR %d %s r%d growth %.2f last %.2f llr %.1f nostep %.1f habit %.2f others %.2f jit %.4f onset %d n %.0f s %.2f\n", d->tick, e->name, r, f.growth, f.last, f.llr, f.no_step, (double)g->habit, drift_of_others(d, i), (double)g->ring[r].jitter, f.onset, (double)g->n, strength);
 #endif
 	if (g->told)
 		strength = MAX(strength, f.last >= GROWTH_LEAST / 2 ? 1 : 0);
 	if (strength >= LEAVE_FACTOR)
-		report(d, i, g->told ? i : whose(d, i), &f, strength);
+		report(d, i, who == NOBODY ? i : who, &f, strength);
 }
 
 void growth_step(struct detect *d)

@@ -78,7 +78,8 @@ static double errors_tick(struct detect *d, struct entity *e, bool open)
 		s = MIN(s, 0.99);
 	er->habit *= (float)ERROR_HABIT_KEEP;
 	/* A run that went down by itself is how this model is. */
-	if (!open && s < 1 && (double)er->run < before)
+	er->told = (er->told || s >= 1) && (double)er->run >= 1;
+	if (!open && !er->told && (double)er->run < before)
 		er->habit = MAX(er->habit, er->run);
 	er->hist = s >= 0.5 ? 7 : 0;
 	return s;
@@ -109,7 +110,8 @@ static void report_errors(struct detect *d, uint32_t who, double strength)
 	f.accept_s = ACCEPT_ERROR_S;
 	f.quiet = true;
 	f.magnitude = share;
-	f.severity = share >= 0.5 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+	/* A rollout also fails for a moment. */
+	f.severity = share >= 0.5 && (double)er->run_failed >= 4 * ERROR_MIN && d->tick - er->run_since >= 60 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
 	f.start = d->base + er->run_since;
 	if (who != d->global)
 		finding_actor(&f, who, MIN(1.0, (double)er->late_failed / MAX((double)g->errors->late_failed, 1.0)));
@@ -260,11 +262,13 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 				worst = (struct fall){ MIN(strength, 3.0), seen, expected, -r / sd, w };
 			continue;
 		}
-		strength = MIN(MIN(-r / sd / (DROP_Z * young(s)), (expected - seen) / (e->kind == ENTITY_GLOBAL ? DROP_LOST : DROP_CUSTOMER_LOST)),
+		strength = MIN(MIN(-r / sd / (DROP_Z * young(s) * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_Z)), (expected - seen) / (e->kind == ENTITY_GLOBAL ? DROP_LOST : DROP_CUSTOMER_LOST)),
 			       MIN((1 - seen / expected) / (1 - DROP_SHARE), -r / MAX(DROP_HABIT * (double)s->peak[k], 1e-9)));
 		if (strength > worst.strength)
 			worst = (struct fall){ strength, seen, expected, -r / sd, w };
 		s->peak[k] *= (float)DROP_PEAK_KEEP;
+		if (strength >= 1 && !disturbed(d, e)) /* an alarm teaches, too, but not all of it */
+			s->dip[k] = (float)MAX((double)s->dip[k], MIN(-r, DROP_AGAIN * MAX((double)s->peak[k], DROP_Z * sd)));
 		if (!teach || strength >= 1)
 			continue;
 		if (-r > sd) {
@@ -283,17 +287,22 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 /* Requests that should have come since the last one, over the dispersion; strength of that. */
 static double silence(struct drop_state *s, const struct entity *e, int32_t tick, int32_t least_s, bool open)
 {
-	double quiet = (tick - e->last) * (open ? (double)s->held : (double)s->level) / MINUTE_S / MAX((double)e->req.disp10, 1.0);
+	double quiet = (tick - e->last) * (open ? (double)s->held : (double)s->level) / MINUTE_S / MAX(MAX((double)e->req.disp10, (double)e->req.disp60), 1.0);
+	double need = DROP_SILENCE * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_SILENCE);
 
 	if (e->last != s->silent_since) {
-		/* It is over: that long is usual. What was an alarm is so at most as far as the threshold. */
-		s->quiet = MAX(s->quiet, (float)MIN((double)s->silence, DROP_SILENCE));
+		/* It is over: that long is usual. What was an alarm raises the bar by half at most. */
+		s->quiet = MAX(s->quiet, (float)MIN((double)s->silence, DROP_AGAIN * MAX((double)s->quiet, need)));
 		s->silent_since = e->last;
+		s->told = false;
 	}
 	s->silence = (float)quiet;
-	if (tick - e->last < least_s)
+	if (open)
+		s->told = true;
+	/* Who was missed once, and accepted as gone, is not missed again before he is back. */
+	if (tick - e->last < least_s || (s->told && !open))
 		return 0;
-	return MIN(quiet / (DROP_SILENCE * young(s)), quiet / MAX(DROP_QUIET * (double)s->quiet, 1e-9));
+	return MIN(quiet / (need * young(s)), quiet / MAX(DROP_QUIET * (double)s->quiet, 1e-9));
 }
 
 static void report_drop(struct detect *d, uint32_t who, const struct fall *fall, double quiet)

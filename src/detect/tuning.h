@@ -103,9 +103,9 @@
 #define ERROR_BURST_MIN 0.10   /* the share that a burst has at least, */
 #define ERROR_BURST 4.0        /* and times the usual one */
 #define ERROR_H 14.0           /* random failures at 1 %: one such run in a million requests */
-#define ERROR_CAP 2.0          /* x H: so that the end shows */
+#define ERROR_CAP 2.5          /* x H: so that the end shows */
 #define ERROR_HABIT 1.3        /* above the runs of its own calm times */
-#define ERROR_HABIT_MAX 3.0    /* x H: it never gets used to more */
+#define ERROR_HABIT_MAX 2.0    /* x H: it never gets used to more */
 #define ERROR_HABIT_KEEP 0.99999 /* a second: half in 19 h */
 #define ERROR_LATE_KEEP 0.99423  /* a second: half in 2 min, what is compared to find the scope */
 #define ERROR_REST 5.0         /* requests that did not fail elsewhere, before it is one model's trouble */
