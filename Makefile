@@ -15,7 +15,7 @@ WARN       := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wf
 CPPFLAGS   += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"'
 # Hidden: a function of ours must not stand in for one of the same name inside a library (json_null, in jansson and here).
 ALL_CFLAGS := -std=c17 $(WARN) -fvisibility=hidden -MMD -MP $(CFLAGS)
-LDLIBS     += -lbpf -lelf -lz -lbrotlidec -lzstd -ljansson -lsystemd -lcap-ng -lseccomp -linih -lm -lpthread
+LDLIBS     += -lbpf -lelf -lz -lbrotlidec -lzstd -ljansson -lsystemd -lcap-ng -lseccomp -linih -lsqlite3 -lm -lpthread
 HARDEN     := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 LDHARDEN   := -pie -Wl,-z,relro,-z,now
 
@@ -129,7 +129,7 @@ $(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
 
 # ---- what Debian must provide ----------------------------------------------------------------------
 DEPS_BUILD := gcc clang libclang-rt-14-dev make bpftool libbpf-dev libelf-dev zlib1g-dev libbrotli-dev libzstd-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
-              libinih-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev
+              libinih-dev libsqlite3-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev
 DEPS_TEST  := git python3 python3-venv curl jq iproute2 procps systemd nginx wrk ethtool
 
 deps: ## install the Debian packages that are missing (as root)
@@ -193,6 +193,10 @@ run: deps ## attach to whatever model server is running (PORT=8000, or found by 
 bench: deps ## the design's budget table, measured here (as root; ten minutes; BENCH="kernel rss" for some rows)
 	@$(MAKE) --no-print-directory all $(BUILD)/bpftest/bench_meter
 	@tools/bench.sh $(BENCH)
+
+.PHONY: accuracy
+accuracy: all ## docs/accuracy.md: weir and the baselines on the lab's test seeds (half an hour once; cached; WEIR=path judges another build)
+	@python3 tools/accuracy/run.py --weir $(or $(WEIR),$(BUILD)/weir) --lab $(BUILD)/weir-lab --cache $(BUILD)/accuracy --out docs/accuracy.md
 
 test-servers: all ## end to end against every real server; installs those that are missing into the cache (opt-in; takes long)
 	@WEIR_LLAMA_INSTALL=1 WEIR_TEST_SERVERS=install WEIR_TEST_LIMIT_S=$(or $(WEIR_TEST_LIMIT_S),4000) \

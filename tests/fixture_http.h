@@ -4,7 +4,8 @@
  *   # comment
  *   >>>            the request follows: head, blank line, body
  *   <<<            the response follows
- *   ===            then one line per expectation: bytes that the record's JSON holds, or, after '!', must not hold
+ *   ===            then one line per expectation, of kind, status, model, stream flag, finish reason and tokens at least: bytes that
+ *                  the record's JSON holds, or, after '!', must not hold; after '@' what the server's software is from then on
  *
  * Line ends of heads become CR LF; "Content-Length: @" gets the body's length. Where the head says chunked, lines of "--" part
  * the chunks; a last line "--cut" leaves the stream without its end. The last line end of a body is not part of it, but those of
@@ -100,6 +101,41 @@ static inline int fixture_read(const char *path, struct fixture *f)
 	for (want = strtok(want + 5, "\n"); want && f->wants < FIXTURE_WANTS; want = strtok(NULL, "\n"))
 		f->want[f->wants++] = want;
 	return 0;
+}
+
+/* Does the record's line hold what this expectation wants of it? One of the server's software (@) is another's to check. */
+static inline int fixture_holds(const char *want, const char *line)
+{
+	int denied = *want == '!';
+
+	return *want == '@' || (strstr(line, want + denied) != NULL) != denied;
+}
+
+/* Calls fn for every fixture, by name. How many there were, or -1: one of them is none. */
+static inline int fixtures_each(struct fixture *f, void (*fn)(struct fixture *f, void *ctx), void *ctx)
+{
+	struct dirent **names;
+	int n = scandir(FIXTURE_DIR, &names, NULL, alphasort), done = 0;
+
+	for (int i = 0; i < n; i++) {
+		char path[512];
+
+		if (done >= 0 && strstr(names[i]->d_name, ".http")) {
+			snprintf(path, sizeof(path), FIXTURE_DIR "/%s", names[i]->d_name);
+			snprintf(f->name, sizeof(f->name), "%.60s", names[i]->d_name);
+			if (fixture_read(path, f) < 0) {
+				fprintf(stderr, "%s is no fixture\n", path);
+				done = -1;
+			} else {
+				fn(f, ctx);
+				done++;
+			}
+		}
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return done;
 }
 
 #endif

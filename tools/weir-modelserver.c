@@ -336,7 +336,10 @@ static void usage(FILE *f)
 	      "  --max-queue N        answers under way before 429 (0: no limit)\n"
 	      "  --error-rate P       share of requests answered 500 (0)\n"
 	      "  --stream-error-rate P  share of streams that fail in the middle, inside their 200 (0)\n"
+	      "  --first-token-ms N   wait before the first token of an answer (0)\n"
+	      "  --chaos              POST /chaos?model=M&first_token_ms=N&slow=F&error_rate=P&stream_error_rate=P changes these while it runs\n"
 	      "  --api-key FILE       ask for this key\n"
+	      "  --key-prefix TEXT    take any key that begins so\n"
 	      "  --max-body BYTES     (16 MiB)\n"
 	      "  --defer S            TCP_DEFER_ACCEPT\n"
 	      "  --seed N\n"
@@ -344,7 +347,7 @@ static void usage(FILE *f)
 	      f);
 }
 
-enum { OPT_PORT = 1, OPT_BIND, OPT_THREADS, OPT_MODEL, OPT_RATE, OPT_COALESCE, OPT_WORK, OPT_QUEUE, OPT_ERRORS, OPT_STREAM_ERRORS, OPT_KEY, OPT_BODY, OPT_DEFER, OPT_SEED, OPT_TRUTH, OPT_HELP };
+enum { OPT_PORT = 1, OPT_BIND, OPT_THREADS, OPT_MODEL, OPT_RATE, OPT_COALESCE, OPT_WORK, OPT_QUEUE, OPT_ERRORS, OPT_STREAM_ERRORS, OPT_KEY, OPT_BODY, OPT_DEFER, OPT_SEED, OPT_TRUTH, OPT_FIRST, OPT_CHAOS, OPT_PREFIX, OPT_HELP };
 
 static int options_read(int argc, char **argv)
 {
@@ -364,6 +367,9 @@ static int options_read(int argc, char **argv)
 		{ "defer", 1, NULL, OPT_DEFER },
 		{ "seed", 1, NULL, OPT_SEED },
 		{ "truth", 1, NULL, OPT_TRUTH },
+		{ "first-token-ms", 1, NULL, OPT_FIRST },
+		{ "chaos", 0, NULL, OPT_CHAOS },
+		{ "key-prefix", 1, NULL, OPT_PREFIX },
 		{ "help", 0, NULL, OPT_HELP },
 		{ 0 },
 	};
@@ -383,6 +389,9 @@ static int options_read(int argc, char **argv)
 		case OPT_DEFER: cfg.defer = atoi(optarg); break;
 		case OPT_SEED: cfg.seed = strtoull(optarg, NULL, 10); break;
 		case OPT_TRUTH: cfg.truth_path = optarg; break;
+		case OPT_FIRST: cfg.first_token_ms = atoi(optarg); break;
+		case OPT_CHAOS: cfg.chaos = true; break;
+		case OPT_PREFIX: cfg.key_prefix = optarg; break;
 		case OPT_MODEL:
 			if (cfg.model_n == MODELS_MAX)
 				return -E2BIG;
@@ -401,7 +410,7 @@ static int options_read(int argc, char **argv)
 	}
 	if (!cfg.model_n)
 		cfg.models[cfg.model_n++] = "weir-tiny";
-	if (optind < argc || cfg.threads < 1 || cfg.threads > THREADS_MAX || cfg.coalesce < 1 || cfg.coalesce > COALESCE_MAX)
+	if (optind < argc || cfg.first_token_ms < 0 || cfg.threads < 1 || cfg.threads > THREADS_MAX || cfg.coalesce < 1 || cfg.coalesce > COALESCE_MAX)
 		return -EINVAL;
 	return 0;
 }

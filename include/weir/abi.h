@@ -12,7 +12,7 @@
 
 #include "weir/compiler.h"
 
-#define WEIR_ABI 1
+#define WEIR_ABI 2
 
 /* ---- ceilings ------------------------------------------------------------------------------------ */
 #define WEIR_STATES 1024             /* automaton states; 2 bytes x 256 each: 512 KiB of table */
@@ -144,11 +144,13 @@ enum weir_token {
 	WEIR_TOK_CACHE_CREATE, /* the same */
 	WEIR_TOK_REASONING,    /* part of completion */
 	WEIR_TOK_THOUGHTS,     /* Gemini: beside candidatesTokenCount */
-	WEIR_TOK_ALT_PROMPT,   /* llama.cpp timings.prompt_n: uncached prompt tokens */
+	WEIR_TOK_ALT_PROMPT,   /* llama.cpp timings.prompt_n: uncached prompt tokens; total_tokens of a ranking that tells nothing else */
 	WEIR_TOK_ALT_CACHED,   /* timings.cache_n */
 	WEIR_TOK_ALT_COMPLETION, /* timings.predicted_n */
+	WEIR_TOK_TOOL_PROMPT,    /* Gemini: what its own tools gave the model to read; beside promptTokenCount, part of the prompt */
 	WEIR_TOK_COUNT,
 };
+#define WEIR_TOK_LAST 0x40 /* on a slot in weir_automaton.arg: runs up to its last value also in an array, where others are added up */
 
 struct weir_done {
 	__u8 type, pad;
@@ -159,6 +161,7 @@ struct weir_done {
 	__u32 events;       /* SSE or NDJSON events, [DONE] and comments not counted */
 	__u32 delta_events; /* of these, the ones that carry generated text (WIRE: role-only events not) */
 	__u32 tokens[WEIR_TOK_COUNT];
+	__u32 pad2;
 	__u64 conn;
 	__u64 req_first_ns, req_head_ns, req_last_ns;       /* first byte, head complete, last byte of the request */
 	__u64 resp_first_ns, content_ns, resp_last_ns;      /* first byte, first generated content, last byte of the response */
@@ -179,7 +182,7 @@ WEIR_INLINE __u8 weir_has_usage(__u16 mask)
 WEIR_INLINE __u64 weir_prompt_tokens(__u16 mask, const __u32 *t)
 {
 	if (mask & 1u << WEIR_TOK_PROMPT)
-		return t[WEIR_TOK_PROMPT];
+		return (__u64)t[WEIR_TOK_PROMPT] + t[WEIR_TOK_TOOL_PROMPT];
 	if (mask & 1u << WEIR_TOK_INPUT)
 		return (__u64)t[WEIR_TOK_INPUT] + t[WEIR_TOK_CACHE_READ] + t[WEIR_TOK_CACHE_CREATE];
 	return (__u64)t[WEIR_TOK_ALT_PROMPT] + t[WEIR_TOK_ALT_CACHED];
@@ -213,6 +216,7 @@ enum weir_root {
 	WEIR_ROOT_REQUEST_HEAD, /* the rest of the head */
 	WEIR_ROOT_RESPONSE_HEAD,
 	WEIR_ROOT_BODY,
+	WEIR_ROOT_BODY_START, /* the same before its first byte that is not blank */
 	WEIR_ROOT_SKIP, /* inside a JSON value that only echoes what the client sent */
 	WEIR_ROOT_COUNT,
 };
@@ -228,7 +232,7 @@ enum weir_action {
 	WEIR_ACT_ENCODED,    /* content-encoding other than identity */
 	WEIR_ACT_TYPE,       /* arg: enum weir_body_type */
 	WEIR_ACT_TOKENS_HEAD, /* response header that counts tokens; arg: enum weir_token, digits follow */
-	WEIR_ACT_TOKENS,     /* JSON key that counts tokens; arg: enum weir_token, colon and digits follow */
+	WEIR_ACT_TOKENS,     /* JSON key that counts tokens; arg: enum weir_token, WEIR_TOK_LAST on it or not; colon and digits follow */
 	WEIR_ACT_CONTENT,    /* generated text, not empty */
 	WEIR_ACT_EMPTY,      /* generated text, empty string */
 	WEIR_ACT_ROLE,
@@ -238,9 +242,11 @@ enum weir_action {
 	WEIR_ACT_SKIP,       /* the value of an echoing key begins: objects and arrays only */
 	WEIR_ACT_OPEN,       /* in WEIR_ROOT_SKIP: bracket opens */
 	WEIR_ACT_CLOSE,
+	WEIR_ACT_ARRAY,      /* an array of answers begins: the body, or what it wraps */
 };
 
-enum weir_body_type { WEIR_BODY_OTHER, WEIR_BODY_JSON, WEIR_BODY_SSE, WEIR_BODY_NDJSON };
+/* BATCH: a JSON array, of answers that each count their own tokens. The kernel learns it from how a JSON body begins. */
+enum weir_body_type { WEIR_BODY_OTHER, WEIR_BODY_JSON, WEIR_BODY_SSE, WEIR_BODY_NDJSON, WEIR_BODY_BATCH };
 
 #define WEIR_REST_LEAVES 4
 #define WEIR_HIT 0x8000 /* set in next[] where the state reached has an action */

@@ -146,7 +146,7 @@ WEIR_INLINE void weir_response_raw(struct weir_conn *c, const struct weir_automa
 	c->reply.flags |= WEIR_R_PARTIAL;
 	c->out.p.mode = WEIR_RAW;
 	c->out.p.flags |= WEIR_P_SCAN;
-	weir_body_begin(&c->out.p, a);
+	weir_body_resume(&c->out.p, a);
 }
 
 /* Fills the completion record (type and key are the caller's) of the request about to be settled. */
@@ -157,6 +157,7 @@ WEIR_INLINE void weir_done_fill(const struct weir_conn *c, __u16 flags, __u32 nu
 	__u8 active = r->flags & WEIR_R_ACTIVE;
 
 	d->pad = 0;
+	d->pad2 = 0;
 	d->flags = flags;
 	d->conn = c->id;
 	d->request = number;
@@ -319,14 +320,14 @@ WEIR_INLINE __u32 weir_gap(struct weir_conn *c, const struct weir_automaton *a, 
 	if (p->mode == WEIR_LENGTH && gap <= p->remain) {
 		s->off += gap;
 		p->remain -= gap;
-		weir_body_begin(p, a);
+		weir_body_resume(p, a);
 		if (!p->remain)
 			weir_message_end(p, &c->reply, a, dir, &ev);
 		return ev;
 	}
 	if (p->mode == WEIR_CLOSE) {
 		s->off += gap;
-		weir_body_begin(p, a);
+		weir_body_resume(p, a);
 		return 0;
 	}
 	if (dir == WEIR_RESPONSE && p->mode != WEIR_LOST) {

@@ -94,7 +94,7 @@ struct weir_parse {
 	__u8 num_mode, num_kind, num_slot, num_digits;
 	__u8 line; /* chunk size: digits so far; trailer: 1 if the line is not empty */
 	__u8 stop;
-	__u8 pad[2];
+	__u16 depth; /* response: brackets open while an echoed value is skipped */
 };
 
 /* weir_reply.flags */
@@ -119,8 +119,7 @@ struct weir_reply {
 	__u32 tokens[WEIR_TOK_COUNT];
 	__u16 token_mask;
 	__u16 status;
-	__u16 depth; /* brackets open while an echoed value is skipped */
-	__u8 flags, type, event, pad[3];
+	__u8 flags, type, event, pad;
 };
 
 WEIR_INLINE void weir_begin(struct weir_parse *p, const struct weir_automaton *a, int dir)
@@ -140,7 +139,7 @@ WEIR_INLINE void weir_reply_begin(struct weir_reply *r)
 	r->events = r->delta_events = 0;
 	for (int i = 0; i < WEIR_TOK_COUNT; i++)
 		r->tokens[i] = 0;
-	r->token_mask = r->status = r->depth = 0;
+	r->token_mask = r->status = 0;
 	r->flags = r->type = r->event = 0;
 }
 
@@ -192,11 +191,14 @@ WEIR_INLINE void weir_number_commit(struct weir_parse *p, struct weir_reply *r, 
 			r->status = (__u16)p->num;
 		}
 	} else if (dir == WEIR_RESPONSE) {
+		__u32 slot = p->num_slot & (WEIR_TOK_LAST - 1);
+
+		/* each answer of a batch tells of itself; a key that stands twice in one of them is added as well: where it ends is not known */
+		if (r->type == WEIR_BODY_BATCH && slot < WEIR_TOK_COUNT && !(p->num_slot & WEIR_TOK_LAST))
+			p->num += r->tokens[slot];
 		if (bad || p->num_digits > 18 || p->num > WEIR_TOKENS_MAX) {
 			*ev |= WEIR_EV_BAD_NUMBER;
-		} else if (p->num_slot < WEIR_TOK_COUNT) {
-			__u32 slot = p->num_slot;
-
+		} else if (slot < WEIR_TOK_COUNT) {
 			r->tokens[slot] = (__u32)p->num;
 			r->token_mask |= (__u16)(1u << slot);
 		}
@@ -246,6 +248,9 @@ WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
 		return 0;
 	}
 	if (p->num_mode == WEIR_NUM_START) {
+		/* An event over several lines: "data:" may stand between a key and its count. No value begins so, but for true. */
+		if (p->mode != WEIR_HEAD && (c == 'd' || c == 'a' || c == 't' || c == ':'))
+			return 0;
 		p->flags |= WEIR_P_NEGATIVE;
 		p->num_mode = WEIR_NUM_DIGITS;
 		return c == '-' ? 0 : 2;
@@ -314,6 +319,13 @@ WEIR_INLINE void weir_message_end(struct weir_parse *p, struct weir_reply *r, co
 }
 
 WEIR_INLINE void weir_body_begin(struct weir_parse *p, const struct weir_automaton *a)
+{
+	p->dfa = a->root[WEIR_ROOT_BODY_START];
+	p->num_mode = WEIR_NUM_NONE;
+}
+
+/* Inside a body, behind bytes that were not seen. */
+WEIR_INLINE void weir_body_resume(struct weir_parse *p, const struct weir_automaton *a)
 {
 	p->dfa = a->root[WEIR_ROOT_BODY];
 	p->num_mode = WEIR_NUM_NONE;
@@ -453,16 +465,21 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 		weir_event_end(r);
 		return;
 	case WEIR_ACT_SKIP:
-		r->depth = 1;
+		p->depth = 1;
 		p->dfa = a->root[WEIR_ROOT_SKIP];
 		return;
+	case WEIR_ACT_ARRAY:
+		/* what the head counted (TGI) is the sum already */
+		if (r->type == WEIR_BODY_JSON && !r->token_mask)
+			r->type = WEIR_BODY_BATCH;
+		return;
 	case WEIR_ACT_OPEN:
-		r->depth = (__u16)(r->depth + (r->depth < 0xffff));
+		p->depth = (__u16)(p->depth + (p->depth < 0xffff));
 		return;
 	case WEIR_ACT_CLOSE:
-		if (r->depth)
-			r->depth--;
-		if (!r->depth)
+		if (p->depth)
+			p->depth--;
+		if (!p->depth)
 			p->dfa = a->root[WEIR_ROOT_BODY];
 		return;
 	default:

@@ -269,26 +269,60 @@ static void procs_mark(struct scan *s)
 	}
 }
 
-static void process_scan(struct scan *s, const struct proc *p)
+/* Which known server a process is. 1; 0: none, or a kernel thread; -ESRCH: it is gone. */
+static int process_server(int pid_fd, struct procfs_server *ret)
 {
-	CLEANUP(closep) int pid_fd = -1;
-	struct procfs_server server = { 0 };
-	char cmdline[CMDLINE_MAX], exe[PROCFS_PATH_MAX], comm[32], name[32];
-	struct span who = { 0 };
+	char cmdline[CMDLINE_MAX], exe[PROCFS_PATH_MAX];
 	ssize_t n, m;
-	bool known;
 
-	snprintf(name, sizeof(name), "%d", p->pid);
-	pid_fd = openat(s->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (pid_fd < 0)
-		return;
 	n = file_read(pid_fd, "cmdline", cmdline, sizeof(cmdline));
 	if (n <= 0)
-		return;
+		return -ESRCH;
 	m = readlinkat(pid_fd, "exe", exe, sizeof(exe));
 	if (m > 10 && !memcmp(exe + m - 10, " (deleted)", 10))
 		m -= 10; /* replaced by an upgrade while it runs */
-	known = procfs_match_server((struct span){ exe, m > 0 ? (size_t)m : 0 }, (struct span){ cmdline, (size_t)n }, &server);
+	return procfs_match_server((struct span){ exe, m > 0 ? (size_t)m : 0 }, (struct span){ cmdline, (size_t)n }, ret);
+}
+
+static int process_open(const struct scan *s, int pid)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%d", pid);
+	return openat(s->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* A server that another one started is its back end, also where it could stand alone: Ollama and LocalAI run a llama-server. */
+static bool works_for_another(const struct scan *s, int pid_fd, const struct procfs_server *server)
+{
+	CLEANUP(closep) int parent_fd = -1;
+	struct procfs_server parent = { 0 };
+	char stat[1024];
+	ssize_t n = file_read(pid_fd, "stat", stat, sizeof(stat));
+	int ppid;
+
+	if (n <= 0 || procfs_parse_ppid((struct span){ stat, (size_t)n }, &ppid) < 0 || ppid <= 1)
+		return false;
+	parent_fd = process_open(s, ppid);
+	return parent_fd >= 0 && process_server(parent_fd, &parent) == 1 && strcmp(parent.name, server->name) != 0;
+}
+
+static void process_scan(struct scan *s, const struct proc *p)
+{
+	CLEANUP(closep) int pid_fd = process_open(s, p->pid);
+	struct procfs_server server = { 0 };
+	struct span who = { 0 };
+	char comm[32];
+	ssize_t m;
+	int known;
+
+	if (pid_fd < 0)
+		return;
+	known = process_server(pid_fd, &server);
+	if (known < 0)
+		return;
+	if (known && !server.inner)
+		server.inner = works_for_another(s, pid_fd, &server);
 	if (p->wanted) {
 		bool named = false;
 

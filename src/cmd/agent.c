@@ -9,6 +9,7 @@
 #include "cmd/agent_priv.h"
 #include "cmd/agent_socket.h"
 #include "cmd/cmd.h"
+#include "cmd/state.h"
 #include "decode/automaton.h"
 #include "decode/dialect_file.h"
 #include "sink/sink.h"
@@ -22,6 +23,7 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define DRAIN_MAX_MS 100  /* an event waits no longer than this */
 #define DRAIN_MIN_MS 2    /* nor is the ring looked at more often */
@@ -39,6 +41,7 @@ struct agent {
 	struct capture *capture;
 	struct feed *feed;
 	struct detect *detect;
+	struct state *state;
 	struct sinks sinks;
 	struct records_out records;
 	struct agent_socket *socket;
@@ -53,7 +56,7 @@ struct agent {
 	uint64_t started_ns, seconds;
 	uint64_t drains;
 	int drain_ms;
-	bool stop, failed;
+	bool stop, failed, state_error;
 };
 
 void agent_complain_open(int error, const char *where)
@@ -83,7 +86,24 @@ static void on_anomaly(void *ctx, const struct anomaly *a)
 {
 	struct agent *g = ctx;
 
+	state_event(g->state, a);
 	sinks_emit(&g->sinks, a);
+}
+
+/* Of what was open when the last agent ended. It is in the store already. */
+static void on_left_open(void *ctx, const struct anomaly *a)
+{
+	struct agent *g = ctx;
+
+	sinks_emit(&g->sinks, a);
+}
+
+static double wall_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static int sink_take(struct agent *g, int r, struct sink *s)
@@ -384,6 +404,7 @@ static void second(struct agent *g, double elapsed_s)
 	if (g->seconds % STREAMS_PERIOD_S == 0)
 		capture_streams(g->capture, feed_stream, g->feed);
 	feed_second(g->feed);
+	state_tick(g->state, wall_now());
 	records_flush(&g->records);
 	sinks_flush(&g->sinks);
 	limit_check(g, now, elapsed_s);
@@ -497,6 +518,7 @@ static void totals_take(struct agent *g, struct totals *t)
 static void summary(struct agent *g)
 {
 	struct str lost = { 0 };
+	struct state_stats st;
 	struct totals t;
 
 	totals_take(g, &t);
@@ -519,6 +541,11 @@ static void summary(struct agent *g)
 	for (size_t i = 0; i < g->sinks.n; i++)
 		if (g->sinks.all[i]->dropped)
 			str_addf(&lost, " %s_dropped %llu", g->sinks.all[i]->ops->name, (unsigned long long)g->sinks.all[i]->dropped);
+	state_stats(g->state, &st);
+	if (st.events_lost)
+		str_addf(&lost, " events_not_stored %llu", (unsigned long long)st.events_lost);
+	if (g->state_error)
+		str_adds(&lost, " learning_not_stored");
 	log_info("lost:%s", lost.n && !str_error(&lost) ? lost.p : " nothing");
 	str_done(&lost);
 }
@@ -555,6 +582,7 @@ static void stats_write(void *ctx, struct str *out)
 				json_kuint(out, capture_stat_name((enum weir_stat)i, NULL), s[i]);
 	json_end(out, '}');
 	feed_write_json(g->feed, out);
+	state_write_json(g->state, out);
 	json_end(out, '}');
 	str_addc(out, '\n');
 }
@@ -564,6 +592,7 @@ static int begin(struct agent *g)
 {
 	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g };
 	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file };
+	const struct state_opts state = { .dir = g->o->state, .live = true, .emit = on_left_open, .ctx = g };
 	const struct dialect_file *own = g->o->dialect_file;
 	struct priv_user user;
 	const char *step = "";
@@ -577,7 +606,17 @@ static int begin(struct agent *g)
 	}
 	if ((r = outputs_open(g)) < 0)
 		return r;
+	/* Opened while we may; what it needs later it holds open. */
+	if ((r = state_open(&state, &g->state)) < 0) {
+		log_error("cannot start: %s", strerror(-r));
+		return r;
+	}
+	feed.state = g->state;
 	r = agent_key_load(g->o->state, feed.key);
+	if (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOSPC) {
+		log_warning("%s: cannot keep the key of hashed API keys there (%s): this run has one of its own", g->o->state, strerror(-r));
+		r = agent_key_load(NULL, feed.key);
+	}
 	if (r < 0) {
 		log_error("%s: %s", g->o->state ? g->o->state : "key", r == -EBADMSG ? "key is damaged, or others may read it (it must be 0600)" : strerror(-r));
 		return r;
@@ -602,6 +641,7 @@ static int begin(struct agent *g)
 	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
 		return r;
 	servers_look(g);
+	state_load(g->state, g->detect, wall_now());
 
 	keep_bpf = !capture_works_unprivileged(g->capture);
 	if (keep_bpf)
@@ -628,6 +668,7 @@ static void end(struct agent *g)
 	detect_finish(g->detect);
 	records_close(&g->records);
 	sinks_flush(&g->sinks);
+	g->state_error = state_finish(g->state, wall_now()) < 0;
 	summary(g);
 }
 
@@ -659,6 +700,7 @@ int agent_run(const struct agent_opts *o)
 	watcher_end(&g);
 	capture_free(g.capture);
 	feed_free(g.feed);
+	state_free(g.state);
 	detect_free(g.detect);
 	records_close(&g.records);
 	sinks_done(&g.sinks);

@@ -6,6 +6,7 @@
 #include "decode/assemble.h"
 #include "decode/dialect_file.h"
 #include "decode/shapes.h"
+#include "decode/software.h"
 
 #include <math.h>
 #include <time.h>
@@ -64,7 +65,7 @@ static void on_arrival(void *ctx, const struct record *r)
 	struct feed *f = ctx;
 	struct record copy = as_written(r);
 
-	told_add(f->told, record_text(r, F_SERVER), record_text(r, F_CLIENT_IP));
+	told_add(f->told, record_server_address(r), record_text(r, F_CLIENT_IP));
 	complain(f, detect_arrival(f->o.detect, &copy));
 }
 
@@ -75,8 +76,9 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 
 	f->records++;
 	if (arrived)
-		told_remove(f->told, record_text(r, F_SERVER), record_text(r, F_CLIENT_IP));
+		told_remove(f->told, record_server_address(r), record_text(r, F_CLIENT_IP));
 	records_add(f->o.records, &copy);
+	state_record(f->o.state, &copy);
 	complain(f, arrived ? detect_complete(f->o.detect, &copy, told) : detect_record(f->o.detect, &copy));
 	agent_ports_record(f->o.ports, &copy);
 }
@@ -119,6 +121,7 @@ static void loss_tell(struct feed *f, struct record *r, uint64_t *told)
 	struct record end = *r;
 
 	records_add(f->o.records, r);
+	state_record(f->o.state, r);
 	*told -= known;
 	end.weight = (int64_t)known;
 	r->weight -= end.weight;
@@ -129,6 +132,17 @@ static void loss_tell(struct feed *f, struct record *r, uint64_t *told)
 	}
 	if (end.weight)
 		complain(f, detect_complete(f->o.detect, &end, 0));
+}
+
+/* The label that the server's records have. */
+static void loss_label(const struct feed *f, const struct weir_client_key *key, const char *server, char label[SERVER_TEXT + SOFTWARE_MAX])
+{
+	struct weir_conn_key at = { .netns = key->netns, .lport = key->port };
+	const char *software;
+
+	memcpy(at.laddr, key->server, sizeof(at.laddr));
+	software = assemble_software(f->assemble, &at);
+	snprintf(label, SERVER_TEXT + SOFTWARE_MAX, "%s%s%s", server, software ? " " : "", software ? software : "");
 }
 
 /*
@@ -145,13 +159,14 @@ void feed_loss(void *feed, const struct loss *l)
 		{ l->status_5xx, 500, NULL },
 		{ l->stream_errors, 200, "error" },
 	};
-	char server[SERVER_TEXT], client[ADDRESS_TEXT];
+	char server[SERVER_TEXT], label[SERVER_TEXT + SOFTWARE_MAX], client[ADDRESS_TEXT];
 	double now = microseconds(wall_now());
 	uint64_t told;
 	bool first = true;
 
 	server_text(l->key.server, l->key.port, server);
 	address_text(l->key.client, client);
+	loss_label(f, &l->key, server, label);
 	told = told_take(f->told, span_of(server), span_of(client), l->requests, l->open);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct record r;
@@ -164,7 +179,7 @@ void feed_loss(void *feed, const struct loss *l)
 		r.kind = KIND_INFERENCE;
 		record_set_bool(&r, F_LOST, true);
 		record_set_text(&r, F_CLIENT_IP, span_of(l->key.flags & WEIR_CLIENT_OTHER ? "other" : client));
-		record_set_text(&r, F_SERVER, span_of(server));
+		record_set_text(&r, F_SERVER, span_of(label));
 		if (parts[i].status)
 			record_set_int(&r, F_STATUS, parts[i].status);
 		if (parts[i].finish)

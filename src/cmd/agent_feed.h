@@ -10,6 +10,7 @@
 #include "capture/losses.h"
 #include "cmd/agent_ports.h"
 #include "cmd/agent_records.h"
+#include "cmd/state.h"
 #include "detect/detect.h"
 
 #define AGENT_KEY_BYTES 16 /* SipHash; of API keys and prompts, so that neither can be guessed from a record */
@@ -23,6 +24,7 @@ struct feed_opts {
 	const struct dialect_file *dialects;	/* the same; may be NULL */
 	struct detect *detect;
 	struct records_out *records;
+	struct state *state; /* NULL: none is kept */
 	struct agent_ports *ports;
 };
 

@@ -58,7 +58,7 @@ void agent_ports_message(struct agent_ports *p, const struct watcher_message *m,
 
 void agent_ports_record(struct agent_ports *p, const struct record *r)
 {
-	struct span server = record_text(r, F_SERVER);
+	struct span server = record_server_address(r);
 	const char *colon = server.n ? memrchr(server.p, ':', server.n) : NULL;
 	struct port_note *n;
 	unsigned port = 0;

@@ -16,7 +16,7 @@ struct told;
 struct told *told_new(void); /* NULL: out of memory */
 struct told *told_free(struct told *t);
 
-/* An arrival of this client was told, or the end of one. */
+/* An arrival of this client was told, or the end of one. `server` is the address alone: its label grows when its software becomes known. */
 void told_add(struct told *t, struct span server, struct span client);
 void told_remove(struct told *t, struct span server, struct span client);
 

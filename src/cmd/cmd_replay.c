@@ -10,12 +10,14 @@
 
 #include "base/log.h"
 #include "cmd/cmd.h"
+#include "cmd/state.h"
 #include "decode/record.h"
 #include "detect/detect.h"
 #include "sink/sink.h"
 
 #define WAIT_MS 200          /* between two looks at a file that is followed */
 #define PROGRESS_EVERY 65536 /* records between two looks at the clock */
+#define STATE_EVERY 256       /* records between two looks at what is to be saved */
 
 struct replay {
 	const char *path;
@@ -24,6 +26,8 @@ struct replay {
 	bool json, follow;
 	struct detect_opts detect;
 
+	const char *state_dir;
+	struct state *state;
 	struct detect *engine;
 	struct sink *sink;
 	struct record_reader *reader;
@@ -54,6 +58,7 @@ static const char usage_text[] =
 	"  --bin SECONDS                  static: width of a bin (300)\n"
 	"  --sigma K                      static: deviations above the mean (3)\n"
 	"  --lateness SECONDS             how long the clock waits for late records (2)\n"
+	"  --state DIR                    go on from what was learnt before, and keep what is learnt (weir.db)\n"
 	"  --follow                       go on reading as the file grows, is truncated or rotated\n"
 	"  --help\n"
 	"\n"
@@ -130,8 +135,10 @@ static int parse(struct replay *r, int argc, char **argv)
 			r->follow = true;
 			break;
 		case 'S':
+			r->state_dir = optarg;
+			break;
 		case 'C':
-			log_error("replay: --%s is not in this version", c == 'S' ? "state" : "calendar");
+			log_error("replay: --calendar is not in this version");
 			return EXIT_USAGE;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -155,6 +162,10 @@ static int parse(struct replay *r, int argc, char **argv)
 		log_error("replay: --detector static needs the whole file, so it cannot --follow");
 		return EXIT_USAGE;
 	}
+	if (r->state_dir && r->detect.detector == DETECTOR_STATIC) {
+		log_error("replay: --detector static learns nothing that --state could keep");
+		return EXIT_USAGE;
+	}
 	return 0;
 }
 
@@ -170,7 +181,24 @@ static void on_anomaly(void *ctx, const struct anomaly *a)
 {
 	struct replay *r = ctx;
 
+	state_event(r->state, a);
 	sink_emit(r->sink, a);
+}
+
+/* Of what was open when an earlier run ended. It is in the store already. */
+static void on_left_open(void *ctx, const struct anomaly *a)
+{
+	struct replay *r = ctx;
+
+	sink_emit(r->sink, a);
+}
+
+static double watermark(const struct replay *r)
+{
+	struct detect_stats st;
+
+	detect_stats(r->engine, &st);
+	return st.watermark;
 }
 
 /* A descriptor of our own where we need it not to block: the flag would else change the caller's stdin, too. */
@@ -246,6 +274,8 @@ static uint64_t add(uint64_t a, int64_t b)
 
 static int take(struct replay *r, const struct record *rec)
 {
+	int e;
+
 	if (!r->records || rec->timestamp < r->first)
 		r->first = rec->timestamp;
 	if (!r->records || rec->timestamp > r->last)
@@ -256,7 +286,11 @@ static int take(struct replay *r, const struct record *rec)
 	r->tokens = add(r->tokens, record_int(rec, F_COMPLETION_TOKENS, 0));
 	if (r->records % PROGRESS_EVERY == 0)
 		progress(r, false);
-	return detect_record(r->engine, rec);
+	state_record(r->state, rec);
+	e = detect_record(r->engine, rec);
+	if (r->state && r->records % STATE_EVERY == 0)
+		state_tick(r->state, watermark(r));
+	return e;
 }
 
 /* All that is there now. 0: end of input, -EAGAIN: for now; or what went wrong. */
@@ -328,6 +362,8 @@ static int follow(struct replay *r)
 			if (e < 0)
 				return e;
 		}
+		if (records)
+			state_tick(r->state, watermark(r));
 		e = look_for_rotation(r);
 		if (e < 0)
 			return e;
@@ -374,6 +410,7 @@ static void summarize(const struct replay *r)
 
 int cmd_replay(int argc, char **argv)
 {
+	struct state_opts state = { .emit = on_left_open };
 	struct replay r = { .fd = -1, .detect = { .bin_s = 300, .sigma = 3, .lateness_s = 2 } };
 	int e = parse(&r, argc, argv), status = 1;
 
@@ -385,6 +422,13 @@ int cmd_replay(int argc, char **argv)
 		log_error("cannot read %s: %s", r.name, strerror(-e));
 		return EXIT_USAGE;
 	}
+	state.dir = r.state_dir;
+	state.live = r.follow;
+	state.ctx = &r;
+	if (state_open(&state, &r.state) < 0) {
+		status = EXIT_USAGE;
+		goto out;
+	}
 	e = r.json ? sink_json_open(STDOUT_FILENO, &r.sink) : sink_terminal_open(stdout, isatty(STDOUT_FILENO), &r.sink);
 	r.detect.emit = on_anomaly;
 	r.detect.ctx = &r;
@@ -394,6 +438,7 @@ int cmd_replay(int argc, char **argv)
 		log_error("replay: %s", strerror(-e));
 		goto out;
 	}
+	state_load(r.state, r.engine, 0);
 	if (r.follow) {
 		struct sigaction sa = { .sa_handler = on_signal };
 
@@ -419,10 +464,13 @@ int cmd_replay(int argc, char **argv)
 	fflush(stdout);
 	if (r.sink->dropped || ferror(stdout))
 		log_error("replay: %" PRIu64 " events could not be written", r.sink->dropped);
+	else if (state_finish(r.state, watermark(&r)) < 0)
+		log_error("replay: what was learnt could not be kept");
 	else
 		status = 0;
 out:
 	close_reader(&r);
+	state_free(r.state);
 	detect_free(r.engine);
 	sink_free(r.sink);
 	return status;

@@ -12,6 +12,9 @@ static const struct command {
 	{ "clients", cmd_clients, "who used what, from the running agent" },
 	{ "check", cmd_check, "what this kernel and host can do, and what is lacking" },
 	{ "replay", cmd_replay, "the same detectors on a file of records, or stdin" },
+	{ "eval", cmd_eval, "how good a detector is, by labels and its events" },
+	{ "anomalies", cmd_anomalies, "what was raised, how it ended, what people said of it" },
+	{ "feedback", cmd_feedback, "say of an incident whether it was right" },
 	{ NULL, NULL, NULL },
 };
 

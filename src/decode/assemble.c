@@ -277,6 +277,7 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 	} else if ((e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived) {
 		r = read_request(a, p, 0);
 		p->arrived = true;
+		p->software = software_of(a->software, &p->key);
 		record_arrival(a, p, e->ts);
 		if (all_there(p)) {
 			p->facts.request_read = true;
@@ -292,11 +293,19 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 	return r;
 }
 
+static bool is_model_answer(const struct pending *p, const struct weir_done *d)
+{
+	if (d->status < 200 || d->status >= 300 || (d->flags & WEIR_DONE_ERROR))
+		return false;
+	return p->dialect ? p->dialect->kind == KIND_INFERENCE || p->dialect->kind == KIND_EMBEDDING : weir_has_usage(d->token_mask);
+}
+
 static int on_done(struct assemble *a, const struct weir_done *d)
 {
 	uint32_t recent = hash(d->conn, d->request) % ARRAY_SIZE(a->recent);
 	struct pending *p = *slot_of(a, d->conn, d->request), blank;
 	struct unpacked u = { 0 };
+	struct software_clues clues = { 0 };
 	bool have_unpacked = false;
 	int r = 0;
 
@@ -314,11 +323,14 @@ static int on_done(struct assemble *a, const struct weir_done *d)
 		blank.conn = d->conn;
 		blank.request = d->request;
 		blank.key = d->key;
+		blank.software = software_of(a->software, &d->key);
 		facts_init(&blank.facts);
 		record_complete(a, &blank, d, NULL);
 		return 0;
 	}
 	p->key = d->key;
+	if (!p->arrived)
+		p->software = software_of(a->software, &d->key);
 	r = request_over(a, p, d->req_bytes);
 	if (d->flags & WEIR_DONE_ENCODED) {
 		int u_r = unpack_response(a, p, &u);
@@ -328,7 +340,8 @@ static int on_done(struct assemble *a, const struct weir_done *d)
 		a->stats.not_unpacked += !(have_unpacked && u.whole);
 	}
 	if (r == 0)
-		r = read_response(p, d, have_unpacked ? &u : NULL);
+		r = read_response(p, d, have_unpacked ? &u : NULL, &clues);
+	software_note(a->software, &d->key, &clues, is_model_answer(p, d));
 	a->stats.no_memory += r < 0;
 	/* Facts that could not be kept are absent; what the kernel counted is told all the same. */
 	record_complete(a, p, d, have_unpacked ? &u : NULL);
@@ -389,7 +402,8 @@ int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
 	a->buckets = calloc(buckets, sizeof(*a->buckets));
 	a->estimate = estimate_new();
 	a->shapes = shapes_new();
-	if (!a->buckets || !a->estimate || !a->shapes)
+	a->software = software_new();
+	if (!a->buckets || !a->estimate || !a->shapes || !a->software)
 		return -ENOMEM;
 	a->mask = buckets - 1;
 	*ret = TAKE_PTR(a);
@@ -406,6 +420,7 @@ struct assemble *assemble_free(struct assemble *a)
 	free(a->buckets);
 	estimate_free(a->estimate);
 	shapes_free(a->shapes);
+	software_free(a->software);
 	explicit_bzero(a, sizeof(*a));
 	free(a);
 	return NULL;
@@ -436,6 +451,11 @@ const struct assemble_stats *assemble_stats(const struct assemble *a)
 const struct estimate *assemble_estimate(const struct assemble *a)
 {
 	return a->estimate;
+}
+
+const char *assemble_software(const struct assemble *a, const struct weir_conn_key *at)
+{
+	return software_of(a->software, at);
 }
 
 const struct shapes *assemble_shapes(const struct assemble *a)

@@ -9,6 +9,9 @@
  * Times: `timestamp` is when the head of the request was complete. duration_ms runs from there to the last byte of the
  * response. ttft_ms, for streams only, runs from the last byte of the request (the upload is the client's affair) to the
  * first generated content, which is neither the response's head nor a role-only event.
+ *
+ * `server` is "address:port", and behind a blank the server's software where it was known when the request arrived: a request's
+ * beginning and its end carry the same label, whatever was learnt between them.
  */
 #ifndef WEIR_DECODE_ASSEMBLE_H
 #define WEIR_DECODE_ASSEMBLE_H
@@ -76,6 +79,8 @@ void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, i
 
 const struct assemble_stats *assemble_stats(const struct assemble *a);
 const struct estimate *assemble_estimate(const struct assemble *a);
+/* What the server at this end of a connection says it is (software.h): the second word of its records' label. NULL: not known. */
+const char *assemble_software(const struct assemble *a, const struct weir_conn_key *at);
 const struct shapes *assemble_shapes(const struct assemble *a);
 
 #endif

@@ -6,6 +6,7 @@
 #include "decode/dialect.h"
 #include "decode/estimate.h"
 #include "decode/shapes.h"
+#include "decode/software.h"
 
 #define PIECES_MAX 24 /* holes in one message's slices, less one: head, tail and a few hot ones */
 
@@ -54,6 +55,7 @@ struct pending {
 	bool arrived;
 	bool trimmed; /* which list it is in */
 	double timestamp; /* where arrived */
+	const char *software; /* of the server, as it was known when the request arrived; NULL: it was not */
 	int64_t told;     /* tokens of it that the detector has heard of */
 	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
 	struct weir_conn_key key;
@@ -83,6 +85,7 @@ struct assemble {
 	int64_t wall_ns;
 	struct estimate *estimate;
 	struct shapes *shapes;
+	struct software *software;
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
 	struct {
@@ -102,7 +105,7 @@ void facts_done(struct facts *f);
 struct span facts_text(const struct facts *f, enum text t);
 /* Reads the request's slices as far as they are there. `seen_bytes`: of the whole message, 0 where not known. */
 int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes);
-int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u);
+int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u, struct software_clues *clues);
 
 /* assemble_unpack.c */
 int unpack_response(const struct assemble *a, const struct pending *p, struct unpacked *ret);

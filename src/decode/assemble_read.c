@@ -360,11 +360,21 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 }
 
 /* ---- responses ------------------------------------------------------------------------------------ */
-static int read_answer(struct facts *f, struct fields *q)
+/* The first that is said counts; of a string without escapes, which these are. */
+static void read_clue(struct span *clue, const struct json_value *v)
+{
+	if (!clue->n && v->type == JSON_STRING && !v->cut)
+		*clue = v->raw;
+}
+
+static int read_answer(struct facts *f, struct fields *q, struct software_clues *clues)
 {
 	const struct json_value *finish = field(q, D_FINISH);
 	int r;
 
+	read_clue(&clues->fingerprint, field(q, D_FINGERPRINT));
+	read_clue(&clues->owner, field(q, D_OWNER));
+	read_clue(&clues->version, field(q, D_VERSION));
 	/* Responses: the state of an answer not yet there is no reason */
 	if (finish->type == JSON_STRING && !span_eq(finish->raw, SPAN("in_progress")) && !span_eq(finish->raw, SPAN("queued"))) {
 		r = facts_set_json(f, T_FINISH, finish);
@@ -380,7 +390,7 @@ static int read_answer(struct facts *f, struct fields *q)
 }
 
 /* Every line that begins an object; a line cut off in front is passed over. */
-static int read_lines(struct facts *f, struct fields *q, struct span text)
+static int read_lines(struct facts *f, struct fields *q, struct span text, struct software_clues *clues)
 {
 	struct span line;
 	int r = 0;
@@ -391,12 +401,12 @@ static int read_lines(struct facts *f, struct fields *q, struct span text)
 		if (!line.n || *line.p != '{')
 			continue;
 		json_find(line, q->paths, q->n, q->values);
-		r = read_answer(f, q);
+		r = read_answer(f, q, clues);
 	}
 	return r;
 }
 
-int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u)
+int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u, struct software_clues *clues)
 {
 	struct pieces *s = &p->side[WEIR_RESPONSE];
 	bool chunked = true, stream = d->flags & WEIR_DONE_STREAM;
@@ -411,6 +421,7 @@ int read_response(struct pending *p, const struct weir_done *d, const struct unp
 
 		for (size_t i = 0; i < ARRAY_SIZE(names) && r == 0 && !f->len[T_ID]; i++)
 			r = facts_set(f, T_ID, http_header(&h, names[i]));
+		software_clues_head(clues, &h);
 		if (!h.complete)
 			return r;
 		chunked = is_chunked(&h);
@@ -429,14 +440,15 @@ int read_response(struct pending *p, const struct weir_done *d, const struct unp
 	}
 	if (r < 0 || !p->dialect || !p->dialect->shape)
 		return r;
+	clues->sole = d->status == 200 ? p->dialect->shape->sole : NULL;
 	fields_init(&q, p->dialect->shape, D_RESPONSE_MODEL, D_FIELD_COUNT);
 	end = q;
 	if (u) {
 		if (u->stream)
-			return read_lines(f, &q, (struct span){ u->text, u->n });
+			return read_lines(f, &q, (struct span){ u->text, u->n }, clues);
 		json_find((struct span){ u->text, u->n }, q.paths, q.n, q.values);
 		f->text_bytes = field_text_sum(&q, D_TEXT);
-		return read_answer(f, &q);
+		return read_answer(f, &q, clues);
 	}
 	if (d->flags & WEIR_DONE_ENCODED)
 		return r;
@@ -448,7 +460,7 @@ int read_response(struct pending *p, const struct weir_done *d, const struct unp
 		if (chunked)
 			n = strip_chunks(text, n);
 		if (stream) {
-			r = read_lines(f, &q, (struct span){ text, n });
+			r = read_lines(f, &q, (struct span){ text, n }, clues);
 		} else if (!i) {
 			json_find((struct span){ text, n }, q.paths, q.n, q.values);
 			f->text_bytes = field_text_sum(&q, D_TEXT);
@@ -457,7 +469,7 @@ int read_response(struct pending *p, const struct weir_done *d, const struct unp
 		}
 	}
 	if (r == 0 && !stream && s->count)
-		r = read_answer(f, &q);
+		r = read_answer(f, &q, clues);
 	/* One string that goes on beyond the slices: the rest of the body is nearly all text. */
 	if (!stream && f->text_bytes > 0 && s->count && d->resp_bytes > s->piece[0].len)
 		f->text_bytes += (int64_t)(d->resp_bytes - s->piece[0].len);

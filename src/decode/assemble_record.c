@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #define ADDRESS_MAX (INET6_ADDRSTRLEN + 8) /* brackets and port */
+#define LABEL_MAX (ADDRESS_MAX + 1 + SOFTWARE_MAX)
 
 double wall_seconds(const struct assemble *a, uint64_t ns)
 {
@@ -26,8 +27,17 @@ static struct span address(char buf[ADDRESS_MAX], const uint8_t addr[16], uint16
 	return (struct span){ buf, n > 0 ? MIN((size_t)n, ADDRESS_MAX - 1) : 0 };
 }
 
+/* "address:port software" */
+static struct span label(char buf[LABEL_MAX], const struct pending *p)
+{
+	struct span at = address(buf, p->key.laddr, p->key.lport);
+	int n = p->software ? snprintf(buf + at.n, LABEL_MAX - at.n, " %s", p->software) : 0;
+
+	return (struct span){ buf, at.n + (size_t)MAX(n, 0) };
+}
+
 /* What the request tells; the same for arrival and completion. */
-static void set_request(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[ADDRESS_MAX])
+static void set_request(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[LABEL_MAX])
 {
 	static const uint8_t nobody[16];
 	const struct facts *f = &p->facts;
@@ -36,7 +46,7 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 	if (memcmp(p->key.raddr, nobody, sizeof(nobody)) != 0)
 		record_set_text(r, F_CLIENT_IP, address(client, p->key.raddr, 0));
 	if (p->key.lport)
-		record_set_text(r, F_SERVER, address(server, p->key.laddr, p->key.lport));
+		record_set_text(r, F_SERVER, label(server, p));
 	record_set_text(r, F_HOST, span_of(a->host));
 	record_set_text(r, F_PATH, facts_text(f, T_PATH));
 	record_set_text(r, F_USER_AGENT, facts_text(f, T_AGENT));
@@ -55,7 +65,7 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 		record_set_bool(r, F_STREAM, dialect_streams(p->dialect, f->stream));
 }
 
-static void arrival_fill(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[ADDRESS_MAX])
+static void arrival_fill(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[LABEL_MAX])
 {
 	record_init(r);
 	r->timestamp = p->timestamp;
@@ -66,7 +76,7 @@ static void arrival_fill(const struct assemble *a, struct record *r, const struc
 
 void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
 {
-	char client[ADDRESS_MAX], server[ADDRESS_MAX];
+	char client[ADDRESS_MAX], server[LABEL_MAX];
 	struct record r;
 
 	p->timestamp = wall_seconds(a, ts);
@@ -78,7 +88,7 @@ void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
 
 void record_open(struct assemble *a, struct pending *p, int64_t fresh, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx)
 {
-	char client[ADDRESS_MAX], server[ADDRESS_MAX];
+	char client[ADDRESS_MAX], server[LABEL_MAX];
 	struct record r;
 
 	arrival_fill(a, &r, p, client, server);
@@ -127,7 +137,7 @@ static struct span model_of(const struct pending *p)
 static void set_estimate(struct assemble *a, struct record *r, const struct pending *p, const struct counts *c)
 {
 	const struct estimate_seen seen = { c->deltas, p->facts.text_bytes, p->facts.prompt_chars };
-	struct estimate_tokens t = estimate_of(a->estimate, record_text(r, F_SERVER), model_of(p), &seen);
+	struct estimate_tokens t = estimate_of(a->estimate, record_server_address(r), model_of(p), &seen);
 
 	if (r->kind == KIND_EMBEDDING)
 		t.completion = -1;
@@ -148,7 +158,7 @@ static void learn(struct assemble *a, const struct record *r, const struct pendi
 
 	if (d->status != 200 || c->error || (d->flags & (WEIR_DONE_ABORTED | WEIR_DONE_PARTIAL)) || r->kind != KIND_INFERENCE)
 		return;
-	estimate_learn(a->estimate, record_text(r, F_SERVER), model_of(p), &seen, record_int(r, F_PROMPT_TOKENS, -1), record_int(r, F_COMPLETION_TOKENS, -1));
+	estimate_learn(a->estimate, record_server_address(r), model_of(p), &seen, record_int(r, F_PROMPT_TOKENS, -1), record_int(r, F_COMPLETION_TOKENS, -1));
 }
 
 static void set_tokens(struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
@@ -175,14 +185,20 @@ static void set_tokens(struct assemble *a, struct record *r, const struct pendin
 	if ((d->flags & WEIR_DONE_ABORTED) && (int64_t)c->deltas > record_int(r, F_COMPLETION_TOKENS, 0)) {
 		const struct estimate_seen seen = { c->deltas, -1, -1 };
 
-		record_set_int(r, F_COMPLETION_TOKENS, estimate_of(a->estimate, record_text(r, F_SERVER), model_of(p), &seen).completion);
+		record_set_int(r, F_COMPLETION_TOKENS, estimate_of(a->estimate, record_server_address(r), model_of(p), &seen).completion);
 		record_set_bool(r, F_ESTIMATED, true);
 		return;
 	}
 	learn(a, r, p, d, c);
 }
 
-static void set_times(const struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, const struct counts *c)
+/* By what came; or by the path, where what it streams is one JSON array (Gemini without alt=sse). */
+static bool is_streamed(const struct pending *p, const struct weir_done *d, const struct counts *c)
+{
+	return c->stream || (d->status >= 200 && d->status < 300 && p->dialect && p->dialect->stream == STREAM_ALWAYS);
+}
+
+static void set_times(const struct assemble *a, struct record *r, const struct pending *p, const struct weir_done *d, bool streamed)
 {
 	uint64_t from = d->req_head_ns ? d->req_head_ns : d->req_first_ns ? d->req_first_ns : d->resp_first_ns, asked;
 
@@ -194,14 +210,15 @@ static void set_times(const struct assemble *a, struct record *r, const struct p
 		return;
 	record_set_real(r, F_DURATION_MS, ms_between(from, d->resp_last_ns));
 	asked = d->req_last_ns > from && d->req_last_ns <= d->content_ns ? d->req_last_ns : from;
-	if (c->stream && d->content_ns)
+	if (streamed && d->content_ns)
 		record_set_real(r, F_TTFT_MS, ms_between(asked, d->content_ns));
 }
 
 void record_complete(struct assemble *a, struct pending *p, const struct weir_done *d, const struct unpacked *u)
 {
-	char client[ADDRESS_MAX], server[ADDRESS_MAX];
+	char client[ADDRESS_MAX], server[LABEL_MAX];
 	struct counts c = counts_of(d, u);
+	bool streamed = is_streamed(p, d, &c);
 	const struct facts *f = &p->facts;
 	struct record r;
 
@@ -214,7 +231,7 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	if (p->facts.prompt_chars < 0 && p->dialect && p->dialect->shape && p->side[WEIR_REQUEST].head_len && d->req_bytes > p->side[WEIR_REQUEST].head_len)
 		p->facts.prompt_chars = (int64_t)(d->req_bytes - p->side[WEIR_REQUEST].head_len);
 	set_request(a, &r, p, client, server);
-	set_times(a, &r, p, d, &c);
+	set_times(a, &r, p, d, streamed);
 	/* A path in no table that reports usage is somebody's gateway; without a path the counts are all we have. */
 	if ((r.kind == KIND_OTHER && !f->is_get && weir_completion_tokens(c.mask, c.tokens)) || (r.kind == KIND_UNKNOWN && (weir_has_usage(c.mask) || c.deltas)))
 		r.kind = KIND_INFERENCE;
@@ -227,8 +244,8 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 		record_set_int(&r, F_STATUS, d->status);
 	if (d->flags & WEIR_DONE_ABORTED)
 		record_set_bool(&r, F_ABORTED, true);
-	if (d->status >= 200 && d->status < 300 && (r.kind == KIND_INFERENCE || c.stream))
-		record_set_bool(&r, F_STREAM, c.stream);
+	if (d->status >= 200 && d->status < 300 && (r.kind == KIND_INFERENCE || streamed))
+		record_set_bool(&r, F_STREAM, streamed);
 	if (c.error && d->status < 400)
 		record_set_text(&r, F_FINISH_REASON, SPAN("error"));
 	else

@@ -237,12 +237,18 @@ static int nfa_build(struct builder *b, const struct automaton_key *keys, size_t
 
 	memset(&any, 0xff, sizeof(any));
 	for (int i = 0; i < WEIR_ROOT_SKIP; i++) {
+		/* One trie for both heads: they share most of what costs states, and the meter does nothing on what only a response says. */
+		if (i == WEIR_ROOT_RESPONSE_HEAD) {
+			b->root[i] = b->root[WEIR_ROOT_REQUEST_HEAD];
+			continue;
+		}
 		r = node_new(b, &b->root[i]);
 		if (r < 0)
 			return r;
 		if (root_is_anchored(i))
 			continue;
-		r = edge_add(b, b->root[i], b->root[i], &any);
+		/* the start of a body is the body, and more */
+		r = i == WEIR_ROOT_BODY_START ? edge_add(b, b->root[i], b->root[WEIR_ROOT_BODY], NULL) : edge_add(b, b->root[i], b->root[i], &any);
 		if (r < 0)
 			return r;
 	}
@@ -359,9 +365,9 @@ static int root_set(struct builder *b, enum weir_root root, struct set *ret)
 
 	ret->n = 0;
 	r = set_add(b, ret, b->root[root]);
-	if (root != WEIR_ROOT_BODY)
+	if (root != WEIR_ROOT_BODY && root != WEIR_ROOT_BODY_START)
 		return r;
-	for (uint16_t e = b->nodes[b->root[root]].edges; r == 0 && e != NONE; e = b->edges[e].next)
+	for (uint16_t e = b->nodes[b->root[WEIR_ROOT_BODY]].edges; r == 0 && e != NONE; e = b->edges[e].next)
 		if (bytes_has(&b->edges[e].on, '\n'))
 			r = set_add(b, ret, b->edges[e].to);
 	return r;
@@ -459,7 +465,7 @@ static void dfa_minimise(struct builder *b, uint16_t *scratch)
 	unsigned before = 0;
 
 	for (unsigned i = 0; i < b->n_sets; i++)
-		b->part[i] = (uint16_t)(b->action[i] * WEIR_TOK_COUNT + b->arg[i]);
+		b->part[i] = (uint16_t)(b->action[i] << 8 | b->arg[i]);
 	for (b->parts = 1; b->parts != before;) {
 		before = b->parts;
 		b->parts = 0;
@@ -520,7 +526,7 @@ static void rest_find(struct weir_automaton *a)
 static int dfa_write(const struct builder *b, uint16_t *number, struct weir_automaton *ret)
 {
 	uint16_t queue[WEIR_STATES]; /* a DFA state for each number given */
-	static const enum weir_root order[] = { WEIR_ROOT_BODY,		 WEIR_ROOT_SKIP,    WEIR_ROOT_RESPONSE_HEAD,
+	static const enum weir_root order[] = { WEIR_ROOT_BODY,		 WEIR_ROOT_BODY_START, WEIR_ROOT_SKIP,    WEIR_ROOT_RESPONSE_HEAD,
 						WEIR_ROOT_REQUEST_HEAD, WEIR_ROOT_RESPONSE, WEIR_ROOT_REQUEST };
 	unsigned n = 0, done = 0;
 

@@ -1,6 +1,8 @@
 /* dialect.c - shapes, and the paths that speak them. Order matters: the first row whose path matches counts. */
 #include "decode/dialect.h"
 
+#include "decode/software.h"
+
 #include <strings.h>
 
 #define PATH_MAX_MATCHED 1024 /* longer paths are no API's; bounds the matching */
@@ -18,8 +20,9 @@ static const struct dialect_shape openai_chat = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "choices.*.finish_reason",
 	  [D_ID] = "id",
-	  [D_TEXT] = "choices.*.message.content choices.*.message.reasoning choices.*.message.reasoning_content" },
-	STREAM_FIELD,
+	  [D_TEXT] = "choices.*.message.content choices.*.message.reasoning choices.*.message.reasoning_content",
+	  [D_FINGERPRINT] = "system_fingerprint" },
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape openai_completions = {
 	"openai.completions",
@@ -32,8 +35,9 @@ static const struct dialect_shape openai_completions = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "choices.*.finish_reason stop_type",
 	  [D_ID] = "id",
-	  [D_TEXT] = "choices.*.text content" },
-	STREAM_FIELD,
+	  [D_TEXT] = "choices.*.text content",
+	  [D_FINGERPRINT] = "system_fingerprint" },
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape openai_responses = {
 	"openai.responses",
@@ -47,12 +51,12 @@ static const struct dialect_shape openai_responses = {
 	  [D_FINISH] = "response.incomplete_details.reason incomplete_details.reason response.status status",
 	  [D_ID] = "response.id id",
 	  [D_TEXT] = "output.*.content.*.text" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape openai_embeddings = {
 	"openai.embeddings",
 	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "input input.*", [D_RESPONSE_MODEL] = "model", [D_ID] = "id" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
 static const struct dialect_shape anthropic_messages = {
 	"anthropic.messages",
@@ -65,7 +69,7 @@ static const struct dialect_shape anthropic_messages = {
 	  [D_FINISH] = "delta.stop_reason stop_reason",
 	  [D_ID] = "id message.id",
 	  [D_TEXT] = "content.*.text content.*.thinking" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape llama_native = {
 	"llama.native",
@@ -76,9 +80,9 @@ static const struct dialect_shape llama_native = {
 	  [D_LOGPROBS] = "n_probs",
 	  [D_PROMPT] = "prompt prompt.* input_prefix input_suffix",
 	  [D_RESPONSE_MODEL] = "model",
-	  [D_FINISH] = "stop_type",
-	  [D_TEXT] = "content" },
-	STREAM_FIELD,
+	  [D_FINISH] = "stop_type *.stop_type",
+	  [D_TEXT] = "content *.content" },
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape ollama_generate = {
 	"ollama.generate",
@@ -90,7 +94,7 @@ static const struct dialect_shape ollama_generate = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "done_reason",
 	  [D_TEXT] = "response thinking" },
-	STREAM_DEFAULT,
+	.stream = STREAM_DEFAULT,
 };
 static const struct dialect_shape ollama_chat = {
 	"ollama.chat",
@@ -102,12 +106,12 @@ static const struct dialect_shape ollama_chat = {
 	  [D_RESPONSE_MODEL] = "model",
 	  [D_FINISH] = "done_reason",
 	  [D_TEXT] = "message.content message.thinking" },
-	STREAM_DEFAULT,
+	.stream = STREAM_DEFAULT,
 };
 static const struct dialect_shape ollama_embed = {
 	"ollama.embed",
 	{ [D_MODEL] = "model", [D_PROMPT] = "input input.* prompt", [D_RESPONSE_MODEL] = "model" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
 /* TGI, SGLang and LMDeploy share this path, not the words. */
 static const struct dialect_shape generate = {
@@ -121,7 +125,17 @@ static const struct dialect_shape generate = {
 	  [D_FINISH] = "details.finish_reason meta_info.finish_reason.type *.details.finish_reason *.meta_info.finish_reason.type",
 	  [D_ID] = "meta_info.id",
 	  [D_TEXT] = "generated_text *.generated_text text *.text" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
+};
+/* The same in Vertex AI's wrapping: a list of requests, a list of answers. */
+static const struct dialect_shape vertex = {
+	"vertex",
+	{ [D_MAX_TOKENS] = "parameters.max_new_tokens parameters.sampling_params.max_new_tokens instances.*.parameters.max_new_tokens",
+	  [D_PROMPT] = "instances.*.inputs instances.*.text",
+	  [D_FINISH] = "predictions.*.meta_info.finish_reason.type",
+	  [D_ID] = "predictions.*.meta_info.id",
+	  [D_TEXT] = "predictions.* predictions.*.text" },
+	.stream = STREAM_NEVER,
 };
 static const struct dialect_shape triton_generate = {
 	"triton.generate",
@@ -131,7 +145,7 @@ static const struct dialect_shape triton_generate = {
 	  [D_RESPONSE_MODEL] = "model_name",
 	  [D_ID] = "id",
 	  [D_TEXT] = "text_output" },
-	STREAM_FIELD,
+	.stream = STREAM_FIELD,
 };
 static const struct dialect_shape gemini = {
 	"gemini",
@@ -142,17 +156,25 @@ static const struct dialect_shape gemini = {
 	  [D_FINISH] = "candidates.*.finishReason *.candidates.*.finishReason",
 	  [D_ID] = "responseId",
 	  [D_TEXT] = "candidates.*.content.parts.*.text" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
 static const struct dialect_shape rank = {
 	"embed",
 	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "inputs inputs.* input input.* text query documents.* texts.*", [D_RESPONSE_MODEL] = "model" },
-	STREAM_NEVER,
+	.stream = STREAM_NEVER,
 };
+
+/* What servers say of themselves. */
+static const struct dialect_shape about_models = { "about.models", { [D_OWNER] = "data.*.owned_by" }, .stream = STREAM_NEVER };
+static const struct dialect_shape about_version = { "about.version", { [D_VERSION] = "version" }, .stream = STREAM_NEVER };
+static const struct dialect_shape about_ollama = { "about.ollama", { [D_VERSION] = "version" }, .stream = STREAM_NEVER, .sole = "ollama" };
+static const struct dialect_shape about_sglang = { "about.sglang", { [D_VERSION] = "version" }, .stream = STREAM_NEVER, .sole = "sglang" };
+static const struct dialect_shape about_triton = { "about.triton", { [D_OWNER] = "name", [D_VERSION] = "version" }, .stream = STREAM_NEVER };
 
 #define INFERENCE(path, shape, by) { path, NULL, KIND_INFERENCE, shape, STREAM_FIELD, by }
 #define EMBEDDING(path, shape, by) { path, NULL, KIND_EMBEDDING, shape, STREAM_NEVER, by }
 #define CONTROL(path, by) { path, NULL, KIND_CONTROL, NULL, STREAM_NEVER, by }
+#define ABOUT(path, shape, by) { path, NULL, KIND_CONTROL, shape, STREAM_NEVER, by }
 
 static const struct dialect rows[] = {
 	/* counted, not computed: before the rows whose paths they extend */
@@ -190,8 +212,8 @@ static const struct dialect rows[] = {
 	INFERENCE("/generate", &generate, "TGI, SGLang, LMDeploy"),
 	{ "/generate_stream", NULL, KIND_INFERENCE, &generate, STREAM_ALWAYS, "TGI" },
 	INFERENCE("/invocations", &openai_chat, "vLLM, SGLang, TGI on SageMaker"),
-	INFERENCE("/vertex_generate", &generate, "SGLang on Vertex AI"),
-	INFERENCE("/vertex", &generate, "TGI on Vertex AI"),
+	INFERENCE("/vertex_generate", &vertex, "SGLang on Vertex AI"),
+	INFERENCE("/vertex", &vertex, "TGI on Vertex AI"),
 	{ "/models/{model}:generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
 	{ "/models/{model}:streamGenerateContent", NULL, KIND_INFERENCE, &gemini, STREAM_ALWAYS, "Gemini" },
 	{ ":generateContent", NULL, KIND_INFERENCE, &gemini, STREAM_NEVER, "Gemini" },
@@ -224,18 +246,20 @@ static const struct dialect rows[] = {
 	CONTROL("/ready", "Triton"),
 	CONTROL("/ping", "vLLM, SageMaker"),
 	CONTROL("/metrics", "all"),
-	CONTROL("/models", "OpenAI and all who speak it"),
+	ABOUT("/models", &about_models, "OpenAI and all who speak it"),
 	CONTROL("/v1/models/*", "OpenAI and all who speak it"),
 	CONTROL("/v1/models/*/*", "the same, for names with a slash"),
 	CONTROL("/props", "llama.cpp"),
 	CONTROL("/slots", "llama.cpp"),
-	CONTROL("/version", "vLLM, Ollama"),
-	CONTROL("/info", "TGI, TEI"),
+	ABOUT("/api/version", &about_ollama, "Ollama"),
+	ABOUT("/version", &about_version, "vLLM"),
+	ABOUT("/info", &about_version, "TGI, TEI"),
 	CONTROL("/get_model_info", "SGLang"),
-	CONTROL("/get_server_info", "SGLang"),
+	ABOUT("/get_server_info", &about_sglang, "SGLang"),
 	CONTROL("/server_info", "SGLang, vLLM"),
 	CONTROL("/tokenize", "vLLM, TGI, TEI, llama.cpp"),
 	CONTROL("/detokenize", "vLLM, llama.cpp"),
+	CONTROL("/utils/token_counter", "LiteLLM"),
 	CONTROL("/chat_tokenize", "TGI"),
 	CONTROL("/apply-template", "llama.cpp"),
 	CONTROL("/api/tags", "Ollama"),
@@ -245,6 +269,8 @@ static const struct dialect rows[] = {
 	CONTROL("/flush_cache", "SGLang"),
 	CONTROL("/is_sleeping", "vLLM"),
 	CONTROL("/repository/index", "Triton"),
+	ABOUT("/v2", &about_triton, "Triton"),
+	CONTROL("/batches", "OpenAI, Anthropic, SGLang, LiteLLM: jobs, which are reported elsewhere"),
 };
 
 /* TGI's oldest route. Not a row above: without the method a bare / says nothing, every scanner asks for it. */
@@ -377,6 +403,9 @@ static const char *const field_names[D_FIELD_COUNT] = {
 	[D_FINISH] = "finish reason",
 	[D_ID] = "id",
 	[D_TEXT] = "text (its length only)",
+	[D_FINGERPRINT] = "fingerprint",
+	[D_OWNER] = "software",
+	[D_VERSION] = "version",
 };
 
 static void write_row(struct str *out, const struct dialect *d)
@@ -430,8 +459,16 @@ void dialect_write_docs(struct str *out)
 	}
 	str_adds(out, "\n## Token counts\n\n"
 		      "They are found by name in every JSON, SSE or NDJSON body, and in the heads of TGI and TEI, in the kernel; the names and\n"
-		      "what each means are in `src/decode/patterns.h`. The last value of a response counts. Where a body is a batch of several\n"
-		      "answers, each with counts of its own (llama.cpp's and SGLang's native arrays), only the last one's are seen.\n"
+		      "what each means are in `src/decode/patterns.h`. The last value of a response counts: usage that is repeated in a stream runs on.\n"
+		      "A JSON body that is an array is a batch, one answer for each prompt (SGLang's, LMDeploy's and llama.cpp's native APIs): the counts\n"
+		      "of its elements are added up, also in Vertex AI's `predictions`, unless the head has told their sum (TGI). Gemini's stream without\n"
+		      "`alt=sse` is an array too, whose elements run on: of its names the last value counts there as well.\n\n"
+		      "What Gemini's own tools gave the model to read (`toolUsePromptTokenCount`) is part of the prompt. `total_tokens` is the prompt\n"
+		      "where nothing else is told, as by some rankings and embeddings.\n\n"
+		      "Not told apart, since that would take more than names: a key that stands twice in one element of a batch is added twice; SGLang's\n"
+		      "`n` above 1 repeats the prompt's count in each element, and so it is counted; a stream of several prompts (SGLang's and llama.cpp's\n"
+		      "`index`) shows the last event's counts; and the kernel, which knows no paths, takes for usage what a service that only counts\n"
+		      "(`/utils/token_counter`) answers, which records do not.\n"
 		      "\n## Where the server tells nothing\n\n"
 		      "vLLM and SGLang streams without `include_usage`, streams cut off, Triton, older embeddings: the record's counts are then estimated\n"
 		      "and say so (`estimated`). A stream's completion is its content events, those with empty text included, times the tokens that\n"
@@ -440,5 +477,7 @@ void dialect_write_docs(struct str *out)
 		      "event; so speculative decoding and stream intervals are learnt. Before three such answers have been seen an event is one token,\n"
 		      "and four bytes are. 256 pairs of server and model are kept. Reported counts are never changed, and the kernel's counter\n"
 		      "`estimated_tokens` stays the plain number of events. The agent measures itself: `estimate_error_median_pct` and\n"
-		      "`estimate_error_p95_pct` among its statistics are the errors that the estimate would have had on the answers learnt from.\n");
+		      "`estimate_error_p95_pct` among its statistics are the errors that the estimate would have had on the answers learnt from. How far\n"
+		      "it is off on each real server, median and p95: [estimates.md](estimates.md).\n");
+	software_write_docs(out);
 }

@@ -25,6 +25,9 @@ enum dialect_field {
 	D_FINISH,
 	D_ID,
 	D_TEXT, /* generated text of an answer in one piece; summed up */
+	D_FINGERPRINT, /* what the server says of itself (software.h) */
+	D_OWNER,
+	D_VERSION,
 	D_FIELD_COUNT,
 };
 
@@ -36,6 +39,7 @@ struct dialect_shape {
 	const char *name;
 	const char *where[D_FIELD_COUNT];
 	enum dialect_stream stream; /* DEFAULT: streams unless the field says false */
+	const char *sole;           /* the one server that speaks so; NULL: several */
 };
 
 struct dialect {

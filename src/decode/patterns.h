@@ -20,6 +20,8 @@
 #define KEY(name) "%k\"" name "\""
 #define IS "%s:%s"
 #define TOKENS(name, slot) { WEIR_ROOT_BODY, KEY(name), WEIR_ACT_TOKENS, slot }
+/* The same for what counts on from element to element of an array. */
+#define RUNNING(name, slot) TOKENS(name, (slot) | WEIR_TOK_LAST)
 /* A key that carries generated text. */
 #define GENERATED(name)                                                                                                         \
 	{ WEIR_ROOT_BODY, KEY(name) IS "\"%n", WEIR_ACT_CONTENT, 0 }, { WEIR_ROOT_BODY, KEY(name) IS "\"\"", WEIR_ACT_EMPTY, 0 }
@@ -96,11 +98,23 @@ static const struct automaton_pattern patterns[] = {
 	/* TGI details */
 	TOKENS("generated_tokens", WEIR_TOK_COMPLETION),
 	TOKENS("input_length", WEIR_TOK_PROMPT),
-	/* Gemini usageMetadata: promptTokenCount holds the cached ones, candidatesTokenCount not the thoughts */
-	TOKENS("promptTokenCount", WEIR_TOK_PROMPT),
-	TOKENS("cachedContentTokenCount", WEIR_TOK_CACHED),
-	TOKENS("candidatesTokenCount", WEIR_TOK_COMPLETION),
-	TOKENS("thoughtsTokenCount", WEIR_TOK_THOUGHTS),
+	/*
+	 * Gemini usageMetadata: promptTokenCount holds the cached ones, but not what the tools that the model called gave it to read;
+	 * candidatesTokenCount not the thoughts. totalTokenCount is the sum of all four. Without alt=sse a stream is one array, each of
+	 * whose elements counts from the beginning.
+	 */
+	RUNNING("promptTokenCount", WEIR_TOK_PROMPT),
+	RUNNING("toolUsePromptTokenCount", WEIR_TOK_TOOL_PROMPT),
+	RUNNING("cachedContentTokenCount", WEIR_TOK_CACHED),
+	RUNNING("candidatesTokenCount", WEIR_TOK_COMPLETION),
+	RUNNING("thoughtsTokenCount", WEIR_TOK_THOUGHTS),
+	/* Rankings and embeddings that tell nothing else (vLLM before 0.9, Jina's API): all of it was read. Beside prompt_tokens or
+	 * input_tokens this slot does not count. */
+	TOKENS("total_tokens", WEIR_TOK_ALT_PROMPT),
+
+	/* An array in one piece is a batch (SGLang's, LMDeploy's and llama.cpp's native APIs): the counts of its elements are added up. */
+	{ WEIR_ROOT_BODY_START, "%s[", WEIR_ACT_ARRAY, 0 },
+	{ WEIR_ROOT_BODY, KEY("predictions") IS "[", WEIR_ACT_ARRAY, 0 }, /* Vertex AI's wrapping of it */
 
 	/* ---- generated text ---- */
 	GENERATED("content"),           /* OpenAI chat, llama.cpp native, Ollama chat */

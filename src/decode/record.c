@@ -98,6 +98,7 @@ static const struct {
 	{ "/server_info", KIND_CONTROL },
 	{ "/tokenize", KIND_CONTROL },
 	{ "/detokenize", KIND_CONTROL },
+	{ "/utils/token_counter", KIND_CONTROL },
 	{ "/chat_tokenize", KIND_CONTROL },
 	{ "/apply-template", KIND_CONTROL },
 	{ "/api/tags", KIND_CONTROL },
@@ -107,6 +108,8 @@ static const struct {
 	{ "/flush_cache", KIND_CONTROL },
 	{ "/is_sleeping", KIND_CONTROL },
 	{ "/repository/index", KIND_CONTROL },
+	{ "/v2", KIND_CONTROL },
+	{ "/batches", KIND_CONTROL },
 };
 
 void record_init(struct record *r)

@@ -87,6 +87,14 @@ static inline struct span record_text(const struct record *r, enum record_field 
 {
 	return record_has(r, f) ? r->text[f] : (struct span){ 0 };
 }
+/* `server` up to the first blank: the address, by which a server is the same before and after its software is known. */
+static inline struct span record_server_address(const struct record *r)
+{
+	struct span s = record_text(r, F_SERVER);
+	const char *blank = s.n ? memchr(s.p, ' ', s.n) : NULL;
+
+	return blank ? (struct span){ s.p, (size_t)(blank - s.p) } : s;
+}
 /* The integer, or `absent` where the record has none. */
 static inline int64_t record_int(const struct record *r, enum record_field f, int64_t absent)
 {

@@ -151,15 +151,8 @@ static void check(const char *name, size_t split, const struct weir_client *c, c
 
 static int set_up(void **state)
 {
-	struct meter_opts o = { .fast = fast, .conns = 1024, .clients = 1024 };
-
 	(void)state;
-	m = meter_open(&o);
-	if (!m && fast) {
-		print_message("SKIP: this kernel refuses may_goto\n");
-		skip();
-	}
-	return m ? 0 : -1;
+	return meter_set_up(&m, fast);
 }
 
 static int tear_down(void **state)

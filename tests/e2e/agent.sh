@@ -51,25 +51,6 @@ python_server() { # python_server NAME [child]: sets PORT and SERVER_PID
 
 listens() { ${IN:+ip netns exec "$IN"} ss -Hltn "sport = :$1" | grep -q .; }
 
-# stat_of KEY: one number out of what the running agent says of itself.
-stat_of() {
-	"$PYTHON" - "$WORK/sock" "$1" <<'PY'
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.settimeout(10)
-s.connect(sys.argv[1])
-s.sendall(b"stats\n")
-d = b""
-while True:
-    x = s.recv(65536)
-    if not x: break
-    d += x
-o = json.loads(d)
-for k in sys.argv[2].split("."): o = o[k]
-print(o if not isinstance(o, list) else " ".join(map(str, o)))
-PY
-}
-
 # sum_of FIELD [CLIENT]: over what `weir clients` shows.
 sum_of() {
 	weir_clients | "$PYTHON" -c 'import json,sys

@@ -108,7 +108,7 @@ def compare_records(args, ignore):
     log = [r for r in lines(args.truth) if key(r["client_ip"], 0) not in ignore]
     records = [r for r in lines(args.seen) if key(r["client_ip"], 0) not in ignore]
     if args.port:
-        records = [r for r in records if r.get("server", "").rsplit(":", 1)[-1] == str(args.port)]
+        records = [r for r in records if r.get("server", "").split(" ")[0].rsplit(":", 1)[-1] == str(args.port)]
     lost = sum(r.get("weight", 1) for r in records if r.get("lost"))
     records = [r for r in records if not r.get("lost")]
     control = sum(1 for r in records if r.get("kind") == "control")

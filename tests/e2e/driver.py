@@ -163,6 +163,18 @@ class Told:
         self.error = False
         self.model = self.content_at = self.finish = None
 
+    def batch(self, answers):
+        """An array in one piece: each answer tells of itself."""
+        each = [Told() for _ in answers]
+        for told, o in zip(each, answers):
+            told.object(o, False)
+        for name in ("prompt", "completion", "cached"):
+            counts = [n for n in (getattr(t, name) for t in each) if n is not None]
+            setattr(self, name, sum(counts) if counts else None)
+        self.error = any(t.error for t in each)
+        for t in each:
+            self.model, self.finish = t.model or self.model, t.finish or self.finish
+
     def object(self, o, streamed):
         if not isinstance(o, dict):
             return
@@ -256,7 +268,8 @@ def read_response(conn, method, abort_after, told):
     else:
         body = b"".join(pieces)
         if "json" in kind and body:
-            told.object(json.loads(body), False)
+            whole = json.loads(body)
+            told.batch(whole) if isinstance(whole, list) else told.object(whole, False)
     return status, fields
 
 

@@ -60,7 +60,7 @@ def report(args):
     log = [r for r in rows(args.log) if r["stream"]]
     seen = collections.defaultdict(list)
     for r in sorted(rows(args.records), key=lambda r: r["timestamp"]):
-        if r.get("stream") and not r.get("lost") and (not args.port or r["server"].endswith(f":{args.port}")):
+        if r.get("stream") and not r.get("lost") and (not args.port or r["server"].split(" ")[0].endswith(f":{args.port}")):
             seen[r["client_ip"]].append(r)
     told = collections.defaultdict(list)
     for r in sorted(log, key=lambda r: r["timestamp"]):

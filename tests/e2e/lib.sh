@@ -135,6 +135,25 @@ weir_start() {
 
 weir_clients() { "$WEIR" clients --json --socket "$WORK/sock"; }
 
+# stat_of KEY: one number out of what the running agent says of itself.
+stat_of() {
+	"$PYTHON" - "$WORK/sock" "$1" <<'PY'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+s.sendall(b"stats\n")
+d = b""
+while True:
+    x = s.recv(65536)
+    if not x: break
+    d += x
+o = json.loads(d)
+for k in sys.argv[2].split("."): o = o[k]
+print(o if not isinstance(o, list) else " ".join(map(str, o)))
+PY
+}
+
 # Ends weir as a user would; complains when it does not end with 0, or left something in its log that a crash leaves.
 weir_stop() {
 	local r
@@ -192,6 +211,20 @@ case_compare() {
 		why="$why${why:+; }records: $out$(grep -v ' records ' "$WORK/records.err" | tail -1)"
 	fi
 	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
+}
+
+# software_is CASE PATTERN: what the case's server said it is stands behind the address in its records from the second on, and nothing
+# else ever does; empty: it said nothing. The counters name it by its address alone.
+software_is() {
+	local name=$1 pattern=$2
+	case_wanted "$name" || return 0
+	if jq -se --arg p "^[^ ]+:[0-9]+${pattern:+ $pattern}\$" --argjson n "$((${#pattern} > 0))" '(map(select(.kind != "control")) | last | .server | test($p)) and
+		(map(.server // empty | select(contains(" "))) | unique | length) == $n' "$RECORDS" >"$WORK/software" 2>&1 &&
+		jq -se 'all(.server | test("^[^ ]+:[0-9]+$"))' "$WORK/clients.jsonl" >/dev/null; then
+		ok "$name-software"
+	else
+		fail "$name-software" "want '$pattern': records $(jq -c .server "$RECORDS" | sort | uniq -c | tr '\n' ' ')"
+	fi
 }
 
 # case_run NAME PORT [OPTIONS OF case_compare...] <PLAN: weir watches that port of a server that runs, clients do what the plan says.

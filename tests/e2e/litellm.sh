@@ -66,7 +66,7 @@ both() {
 	out=$("$PYTHON" "$E2E/compare.py" --records --ends --port "$PROXY" "$LOG" "$RECORDS" 2>/dev/null) || why="$why; records: $out"
 	# the records of the server behind add up to what it knows, and every one names its model
 	out=$(jq -s --arg at ":$BACKEND" --slurpfile truth "$WORK/now.json" '
-		map(select((.server // "") | endswith($at))) | { requests: length, prompt: (map(select(.estimated | not) | .prompt_tokens // 0) | add),
+		map(select((.server // "") | split(" ") | .[0] // "" | endswith($at))) | { requests: length, prompt: (map(select(.estimated | not) | .prompt_tokens // 0) | add),
 			completion: (map(select(.estimated | not) | .completion_tokens // 0) | add), unnamed: map(select(.model_name != "weir-tiny")) | length } as $r
 		| ($truth[0].clients | { requests: (map(.requests) | add), prompt: (map(.prompt_tokens) | add), completion: (map(.completion_tokens) | add), unnamed: 0 }) as $t
 		| if $r == $t then "same" else "records behind \($r), truth \($t)" end' -r "$RECORDS")
@@ -91,6 +91,7 @@ on shapes -- --ends <<'PLAN'
   {"api": "embedding", "model": "mock-embed", "repeat": 2}, {"natural": true, "prompt_bytes": 30000}]},
   {"src": "127.0.0.31", "keepalive": false, "requests": [{"natural": true, "repeat": 3}, {"stream": true, "usage": true, "natural": true, "repeat": 3}]}]}
 PLAN
+software_is shapes 'litellm/[0-9]+\.[0-9.a-z-]+'
 on twenty-clients -- --ends <<'PLAN'
 {"model": "mock", "key": "sk-weir-two", "clients": [{"src": "127.0.0.11", "count": 20, "requests": [
   {"natural": true, "repeat": 3}, {"stream": true, "usage": true, "natural": true, "repeat": 3}, {"stream": true, "natural": true, "repeat": 2}]}]}

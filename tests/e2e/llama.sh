@@ -1,24 +1,30 @@
 #!/usr/bin/env bash
-# A real llama.cpp. Looked for: $WEIR_LLAMA_SERVER, llama-server in the cache or the path, else llama-cpp-python[server] in the cache
-# (installed there with WEIR_LLAMA_INSTALL=1; that compiles for some ten minutes). Models: $WEIR_DATA/models.
+# A real llama.cpp. Looked for: $WEIR_LLAMA_SERVER, llama-server in the cache or the path, llama-cpp-python[server] in the cache. With
+# WEIR_LLAMA_INSTALL=1 (make test-servers) llama-server is built into the cache where there is none, which takes some ten minutes.
+# Models: $WEIR_DATA/models.
 . "$(dirname "$0")/lib.sh"
-suite_needs ss curl
+. "$(dirname "$0")/servers/lib.sh"
+suite_needs ss curl jq
 
 MODELS=${WEIR_DATA:-$ROOT/../shared/data}/models
 GGUF=$MODELS/tiny-synth.gguf
 VENV=$CACHE/llama-cpp-python
-LLAMA=
-for candidate in "${WEIR_LLAMA_SERVER:-}" "$CACHE/llama/bin/llama-server" "$(command -v llama-server)"; do
-	[ -n "$candidate" ] && [ -x "$candidate" ] && "$candidate" --version >/dev/null 2>&1 && LLAMA=$candidate && break
-done
 if [ ! -r "$GGUF" ]; then
 	skip "$SUITE" "no model: $GGUF (set WEIR_DATA)"
 	suite_end
 fi
-if [ -z "$LLAMA" ] && [ ! -x "$VENV/bin/python" ] && [ "${WEIR_LLAMA_INSTALL:-0}" = 1 ]; then
-	mkdir -p "$CACHE"
-	{ "$PYTHON" -m venv "$VENV" && timeout "${WEIR_LLAMA_INSTALL_S:-1500}" "$VENV/bin/pip" install -q --disable-pip-version-check 'llama-cpp-python[server]'; } \
-		>"$WORK/pip.log" 2>&1 || rm -rf "$VENV"
+
+llama_find() { # sets LLAMA
+	local candidate
+	for candidate in "${WEIR_LLAMA_SERVER:-}" "$CACHE/llama/bin/llama-server" "$(command -v llama-server)"; do
+		[ -n "$candidate" ] && [ -x "$candidate" ] && "$candidate" --version >/dev/null 2>&1 && LLAMA=$candidate && return
+	done
+	LLAMA=
+}
+llama_find
+if [ -z "$LLAMA" ] && [ "${WEIR_LLAMA_INSTALL:-0}" = 1 ]; then
+	server_install llama "${WEIR_LLAMA_INSTALL_S:-1500}" || suite_end
+	llama_find
 fi
 
 llama_start() { # llama_start OPTION...
@@ -57,6 +63,7 @@ if [ -n "$LLAMA" ]; then
   {"tokens": 12, "prompt": "again"}, {"stream": true, "usage": true, "tokens": 64, "prompt": "again"}]},
   {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 500}]}]}
 PLAN
+	software_is chat 'llama\.cpp/b[0-9]+-[0-9a-z]+'
 	on completions llama_start "" <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "completion", "tokens": 9}, {"api": "completion", "stream": true, "usage": true, "tokens": 40},
@@ -65,6 +72,12 @@ PLAN
 	on native llama_start "" <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
   {"api": "native", "tokens": 9, "prompt": "The river"}, {"api": "native", "stream": true, "tokens": 40, "prompt": "The river rises"}]}]}
+PLAN
+	# Several prompts at once: an array of answers, whose counts add up.
+	on batches llama_start "" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
+  {"api": "native", "tokens": 9, "loose": true, "extra": {"prompt": ["The river", "rises in spring", "and falls"]}},
+  {"api": "native", "tokens": 5, "prompt": "The river"}, {"api": "native", "tokens": 9, "loose": true, "extra": {"prompt": ["The river", "The river"]}}]}]}
 PLAN
 	on responses llama_start "" <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [

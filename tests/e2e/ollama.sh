@@ -41,10 +41,12 @@ on native -- --ends <<'PLAN'
 PLAN
 on openai -- --ends <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "requests": [
-  {"tokens": 12, "natural": true}, {"stream": true, "usage": true, "tokens": 60, "natural": true, "repeat": 2}, {"stream": true, "tokens": 40, "natural": true},
+  {"api": "get", "path": "/api/version"}, {"tokens": 12, "natural": true},
+  {"stream": true, "usage": true, "tokens": 60, "natural": true, "repeat": 2}, {"stream": true, "tokens": 40, "natural": true},
   {"api": "completion", "tokens": 12, "natural": true}, {"api": "completion", "stream": true, "usage": true, "tokens": 60, "natural": true},
   {"api": "completion", "stream": true, "tokens": 60, "natural": true}]}]}
 PLAN
+software_is openai 'ollama/[0-9.]+'
 on responses <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "requests": [
   {"api": "responses", "tokens": 12, "natural": true}, {"api": "responses", "stream": true, "tokens": 60, "natural": true, "repeat": 2}]}]}

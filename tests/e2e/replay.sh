@@ -94,7 +94,7 @@ check "an empty file is no error" empty
 
 usage() {
 	local args
-	for args in "--format xml $FLOOD" "--bin x $FLOOD" "--bin -1 $FLOOD" "--sigma nan $FLOOD" "--nonsense $FLOOD" "--state $WORK $FLOOD" "--calendar x $FLOOD" "" "$FLOOD $FLOOD" \
+	for args in "--format xml $FLOOD" "--bin x $FLOOD" "--bin -1 $FLOOD" "--sigma nan $FLOOD" "--nonsense $FLOOD" "--state $FLOOD $FLOOD" "--detector static --state $WORK/s $FLOOD" "--calendar x $FLOOD" "" "$FLOOD $FLOOD" \
 		"--output" "--detector static --follow $FLOOD" "$WORK/not-there" "$WORK"; do
 		# shellcheck disable=SC2086
 		replay $args >"$WORK/a"

@@ -47,6 +47,7 @@ for path in h11 fast; do
   {"src": "127.0.0.31", "count": 4, "keepalive": false, "loops": 3, "requests": [{"tokens": 12}, {"stream": true, "usage": true, "tokens": 20}]},
   {"src": "127.0.0.41", "pipeline": 3, "requests": [{"tokens": 12, "repeat": 6}, {"stream": true, "usage": true, "tokens": 20, "repeat": 3}]}]}
 PLAN
+	software_is "$path-shapes" ""
 	on "$path-apis" "${!path}" <<'PLAN'
 {"model": "tiny-llama", "clients": [{"src": "127.0.0.11", "count": 4, "requests": [
   {"api": "responses", "tokens": 12}, {"api": "responses", "stream": true, "tokens": 30}, {"api": "messages", "tokens": 12},

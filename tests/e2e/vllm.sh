@@ -62,6 +62,7 @@ on chat same -- --ends <<PLAN
   {"tokens": 5, "prompt_bytes": 6000}]},
   {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 20, "repeat": 3}]}]}
 PLAN
+software_is chat "vllm/${WEIR_VLLM_VERSION:-[0-9]+\\.}.*"
 # vLLM runs, and counts, the prompt of every choice; its usage tells of one
 on choices most -- --ends <<PLAN
 {"model": "tiny", "key": "$KEY", "clients": [{"src": "127.0.0.11", "count": 3, "requests": [

@@ -179,8 +179,19 @@ static void known_servers(void **state)
 		{ "/usr/bin/python3.11", "VLLM::EngineCore|", "vllm", true, 0 },
 		{ "/usr/bin/python3.11", "VLLM::Worker_TP0|", "vllm", true, 0 },
 		{ "/usr/bin/python3.11", "VLLM::APIServer_1|", "vllm", false, 0 },
+		{ "/usr/bin/python3.11", "VLLM::DPCoordinator|", "vllm", true, 0 },
+		{ "/usr/bin/python3.11", "ray::RayWorkerWrapper.execute_method|", "ray", true, 0 },
+		{ "/usr/bin/python3.11", "ray::ServeReplica:llm:LLMServer|", "ray", true, 0 },
+		{ "/usr/bin/python3.11", "ray::IDLE|", "ray", true, 0 },
+		{ "/usr/bin/python3.11", "ray::ProxyActor|", "ray-serve", false, 0 },
 		{ "/usr/bin/python3.11", "python3|-m|sglang.launch_server|--model-path|m|", "sglang", false, 0 },
 		{ "/usr/bin/python3.11", "sglang::scheduler_TP0|", "sglang", true, 0 },
+		{ "/usr/bin/python3.11", "sglang::detokenizer|", "sglang", true, 0 },
+		{ "/usr/bin/python3.11", "sglang::data_parallel_controller|", "sglang", true, 0 },
+		{ "/usr/bin/python3.11", "sglang::http_server|", "sglang", false, 0 },
+		{ "/usr/bin/python3.11", "python3|-m|sglang_router.launch_router|--port|30000|", "sglang", false, 30000 },
+		{ "/usr/local/bin/text-generation-launcher", "text-generation-launcher|--port|8080|", "tgi", false, 8080 },
+		{ "/opt/conda/bin/python3.11", "/opt/conda/bin/python3.11|/opt/conda/bin/text-generation-server|serve|m|", "tgi", true, 0 },
 		{ "/usr/local/bin/text-generation-router", "text-generation-router|", "tgi", false, 0 },
 		{ "/usr/local/bin/text-embeddings-router", "text-embeddings-router|--port|80|", "tei", false, 80 },
 		{ "/opt/llama/llama-server", "./llama-server|-m|x.gguf|", "llama.cpp", false, 0 },
@@ -191,9 +202,11 @@ static void known_servers(void **state)
 		{ "/usr/local/bin/ollama", "/usr/local/bin/ollama|runner|--port|40001|", "ollama", true, 40001 },
 		{ "/usr/local/bin/ollama", "ollama|pull|llama3|", NULL, false, 0 },
 		{ "/opt/tritonserver/bin/tritonserver", "tritonserver|--http-port|8100|", "triton", false, 8100 },
+		{ "/opt/tritonserver/backends/python/triton_python_backend_stub", "triton_python_backend_stub|/models/m/1/model.py|", "triton", true, 0 },
 		{ "/usr/bin/python3.12", "python3|/usr/local/bin/trtllm-serve|m|", "tensorrt-llm", false, 0 },
 		{ "/usr/bin/python3", "python|/x/bin/lmdeploy|serve|api_server|", "lmdeploy", false, 0 },
 		{ "/usr/bin/local-ai", "local-ai|run|", "localai", false, 0 },
+		{ "/tmp/backend-assets/grpc/llama-cpp-avx2", "/tmp/backend-assets/grpc/llama-cpp-avx2|--addr|127.0.0.1:40001|", "localai", true, 0 },
 		{ "/usr/bin/python3", "python|/x/bin/litellm|--port|4000|", "litellm", false, 4000 },
 		{ "/usr/bin/mistralrs-server", "mistralrs-server|", "mistral.rs", false, 0 },
 		{ "/usr/bin/python3", "python|/x/bin/uvicorn|llama_app:app|", "uvicorn", false, 0 },
@@ -305,6 +318,9 @@ static int proc_make(void **state)
 	process(30, 1, "nginx", 0, "net:[1]", "socket:[102]");
 	process(40, 1, "llama-server", 0, "nonsense", "socket:[102]");
 	process(50, 1, "vllm", 0, "net:[1]", "/tmp/socket:[102]");
+	process(60, 1, "ollama\0serve", 13, "net:[3]", "socket:[101]");
+	process(61, 60, "/usr/lib/ollama/llama-server\0--port\08002", 41, "net:[3]", "socket:[102]");
+	process(62, 1, "VLLM::EngineCore", 0, "net:[3]", "socket:[102]");
 	put("99999999999999999999/cmdline", "llama-server", 13);
 	put("12x/cmdline", "llama-server", 13);
 	return 0;
@@ -334,11 +350,17 @@ static void scan_auto(void **state)
 
 	(void)state;
 	assert_int_equal(discover_scan(&o, &r), 0);
-	assert_int_equal(r.count, 1); /* nginx is not known, the runner is inner, vllm's descriptor is a file's name */
-	assert_int_equal(r.port[0].port, 8000);
-	assert_int_equal(r.port[0].pid, 10);
-	assert_true(r.port[0].automatic);
-	assert_string_equal(r.port[0].server, "llama.cpp");
+	/* nginx is not known, the runner and the engine are inner, so is what Ollama started; vllm's descriptor is a file's name */
+	assert_int_equal(r.count, 2);
+	for (size_t i = 0; i < r.count; i++) {
+		bool ollama = r.port[i].port == 8001;
+
+		assert_int_equal(r.port[i].port, ollama ? 8001 : 8000);
+		assert_int_equal(r.port[i].pid, ollama ? 60 : 10);
+		assert_true(r.port[i].automatic);
+		assert_string_equal(r.port[i].server, ollama ? "ollama" : "llama.cpp");
+	}
+	assert_int_not_equal(r.port[0].port, r.port[1].port);
 	assert_int_equal(r.hidden, 1); /* 40: its namespace could not be told */
 }
 

@@ -273,8 +273,8 @@ static bool answer_step(struct worker *w, struct conn *c, bool *ok)
 /* Tokens until the turn is over, the client is too slow, or (paced) time has caught up. False: connection gone. */
 static bool answer_pump(struct worker *w, struct conn *c)
 {
-	uint64_t now = cfg.tokens_per_s > 0 ? now_ns() : 0;
-	int quantum = cfg.tokens_per_s > 0 ? INT_MAX : c->stream ? QUANTUM : QUANTUM * 64;
+	uint64_t now = c->due_ns ? now_ns() : 0;
+	int quantum = c->interval_ns ? INT_MAX : c->stream ? QUANTUM : QUANTUM * 64;
 	bool ok = true;
 
 	if (c->queued || c->heap)
@@ -284,11 +284,11 @@ static bool answer_pump(struct worker *w, struct conn *c)
 			return false;
 		if (c->writable_wanted)
 			return true; /* goes on when the socket takes bytes again */
-		if (cfg.tokens_per_s > 0 && c->due_ns > now) {
+		if (c->due_ns > now) {
 			heap_push(w, c);
 			return true;
 		}
-		c->due_ns += cfg.tokens_per_s > 0 ? (uint64_t)(1e9 / cfg.tokens_per_s) : 0;
+		c->due_ns += c->interval_ns;
 		if (!answer_step(w, c, &ok))
 			return ok;
 	}

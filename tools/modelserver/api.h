@@ -48,31 +48,37 @@ static void prompt_collect(struct worker *w, int at, struct buf *out)
 			prompt_collect(w, k, out);
 }
 
-static bool model_known(const struct json *j, int at)
+/* Its place in cfg.models; -1: none of ours. */
+static int model_find(const char *p, size_t n)
 {
 	for (int i = 0; i < cfg.model_n; i++)
-		if (j->node[at].n == strlen(cfg.models[i]) && !memcmp(j->node[at].p, cfg.models[i], j->node[at].n))
-			return true;
-	return false;
+		if (n == strlen(cfg.models[i]) && !memcmp(p, cfg.models[i], n))
+			return i;
+	return -1;
+}
+
+static double chance(struct worker *w)
+{
+	return (double)(lm_random(&w->random) >> 11) * 0x1p-53;
 }
 
 /* What both kinds of generation and embeddings refuse. True: the answer is written. */
-static bool refuse(struct worker *w, struct conn *c)
+static bool refuse(struct worker *w, struct conn *c, int *ret_model)
 {
 	const struct json *j = &w->json;
-	int model;
+	int model, which = -1;
 
 	if (!json_parse(&w->json, w->body.p, w->body.n) || !json_is(j, 0, JSON_OBJECT))
 		respond_error(c, 400, "BadRequestError", "the body is not a JSON object");
 	else if (!json_is(j, model = json_get(j, 0, "model"), JSON_STRING))
 		respond_error(c, 400, "BadRequestError", "model is missing");
-	else if (!model_known(j, model))
+	else if ((which = model_find(j->node[model].p, j->node[model].n)) < 0)
 		respond_error(c, 404, "NotFoundError", "the model does not exist");
-	else if ((double)(lm_random(&w->random) >> 11) * 0x1p-53 < cfg.error_rate)
+	else if (chance(w) < cfg.error_rate + CHAOS(which, error_ppm) / 1e6)
 		respond_error(c, 500, "InternalServerError", "injected fault");
 	else
-		return false;
-	return true;
+		*ret_model = which;
+	return which < 0 || *ret_model < 0;
 }
 
 static void spin(int us)
@@ -86,11 +92,12 @@ static bool handle_generate(struct worker *w, struct conn *c, enum api api)
 {
 	const struct json *j = &w->json;
 	struct prompt p = { .hash = 0xcbf29ce484222325u };
-	int input, options;
+	int input, options, model = -1;
 	long max, min;
+	uint64_t first_ms;
 	bool echo;
 
-	if (refuse(w, c))
+	if (refuse(w, c, &model))
 		return false;
 	input = json_get(j, 0, api == API_CHAT ? "messages" : "prompt");
 	if (!json_is(j, input, JSON_ARRAY) && (api == API_CHAT || !json_is(j, input, JSON_STRING))) {
@@ -133,7 +140,7 @@ static bool handle_generate(struct worker *w, struct conn *c, enum api api)
 	c->continuous = c->usage && json_is(j, json_get(j, options, "continuous_usage_stats"), JSON_TRUE);
 	c->ignore_eos = json_is(j, json_get(j, 0, "ignore_eos"), JSON_TRUE);
 	echo = json_is(j, json_get(j, 0, "echo"), JSON_TRUE);
-	c->fail = c->stream && (double)(lm_random(&w->random) >> 11) * 0x1p-53 < cfg.stream_error_rate;
+	c->fail = c->stream && chance(w) < cfg.stream_error_rate + CHAOS(model, stream_error_ppm) / 1e6;
 	c->usage_sent = false;
 	c->prompt = p.tokens;
 	c->cached = p.cached >= p.tokens ? p.tokens - BLOCK_TOKENS : p.cached; /* the last token is always computed */
@@ -149,7 +156,9 @@ static bool handle_generate(struct worker *w, struct conn *c, enum api api)
 	if (echo)
 		buf_add_escaped(&c->text, w->scratch.p, w->scratch.n);
 	c->phase = PHASE_ANSWER;
-	c->due_ns = cfg.tokens_per_s > 0 ? now_ns() + (uint64_t)(1e9 / cfg.tokens_per_s) : 0;
+	first_ms = (uint64_t)cfg.first_token_ms + CHAOS(model, first_token_ms);
+	c->interval_ns = cfg.tokens_per_s > 0 ? (uint64_t)(1e9 / cfg.tokens_per_s * (1 + CHAOS(model, slow_percent) / 100.0)) : 0;
+	c->due_ns = c->interval_ns || first_ms ? now_ns() + c->interval_ns + first_ms * 1000000u : 0;
 	if (c->stream) {
 		struct buf echoed = c->text;
 
@@ -174,10 +183,10 @@ static void handle_embed(struct worker *w, struct conn *c)
 {
 	struct json *j = &w->json;
 	struct buf b = { 0 }, text = { 0 };
-	int input, index = 0;
+	int input, index = 0, model = -1;
 	uint32_t tokens = 0;
 
-	if (refuse(w, c))
+	if (refuse(w, c, &model))
 		return;
 	input = json_get(j, 0, "input");
 	if (!json_is(j, input, JSON_STRING) && !json_is(j, input, JSON_ARRAY)) {
@@ -256,6 +265,55 @@ static void handle_get(struct conn *c, const struct request *r)
 	buf_done(&b);
 }
 
+/* One number of a query string, or what it was. */
+static uint32_t query_number(const char *query, const char *name, double scale, uint32_t old)
+{
+	size_t n = strlen(name);
+
+	for (const char *p = query; p && *p; p = strchr(p, '&') ? strchr(p, '&') + 1 : NULL)
+		if (!strncmp(p, name, n) && p[n] == '=') {
+			double v = strtod(p + n + 1, NULL) * scale;
+
+			return v > 0 ? v < 4e9 ? (uint32_t)v : 4000000000u : 0;
+		}
+	return old;
+}
+
+/* POST /chaos?model=NAME&first_token_ms=N&slow=FACTOR&error_rate=P&stream_error_rate=P: what is not named stays; without a model, all. */
+static void handle_chaos(struct conn *c, const struct request *r)
+{
+	const char *name = strstr(r->query, "model=");
+	int only = name ? model_find(name + 6, strcspn(name + 6, "&")) : -1;
+
+	if (name && only < 0) {
+		respond_error(c, 404, "NotFoundError", "the model does not exist");
+		return;
+	}
+	for (int i = 0; i < cfg.model_n; i++) {
+		struct chaos *x = &chaos[i];
+		uint32_t slow;
+
+		if (only >= 0 && i != only)
+			continue;
+		__atomic_store_n(&x->first_token_ms, query_number(r->query, "first_token_ms", 1, CHAOS(i, first_token_ms)), __ATOMIC_RELAXED);
+		slow = query_number(r->query, "slow", 100, CHAOS(i, slow_percent) + 100); /* a factor: 1 is as ever, 2 twice as long */
+		__atomic_store_n(&x->slow_percent, slow > 100 ? slow - 100 : 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&x->error_ppm, query_number(r->query, "error_rate", 1e6, CHAOS(i, error_ppm)), __ATOMIC_RELAXED);
+		__atomic_store_n(&x->stream_error_ppm, query_number(r->query, "stream_error_rate", 1e6, CHAOS(i, stream_error_ppm)), __ATOMIC_RELAXED);
+	}
+	respond(c, 200, "application/json", "{}", 2);
+	conn_mark(c, MARK_END, 0, 0, 0);
+}
+
+static bool key_accepted(const struct request *r)
+{
+	if (!cfg.key[0] && !cfg.key_prefix)
+		return true;
+	if (strncmp(r->auth, "Bearer ", 7) != 0)
+		return false;
+	return (cfg.key[0] && !strcmp(r->auth + 7, cfg.key)) || (cfg.key_prefix && !strncmp(r->auth + 7, cfg.key_prefix, strlen(cfg.key_prefix)));
+}
+
 static void handle_request(struct worker *w, struct conn *c, const struct request *r)
 {
 	static const char *const post[] = { "/v1/chat/completions", "/v1/completions", "/v1/embeddings" };
@@ -266,7 +324,9 @@ static void handle_request(struct worker *w, struct conn *c, const struct reques
 	c->usage_sent = false;
 	while (i < 3 && strcmp(r->path, post[i]) != 0)
 		i++;
-	if (cfg.key[0] && strcmp(r->path, "/health") && (strncmp(r->auth, "Bearer ", 7) || strcmp(r->auth + 7, cfg.key)))
+	if (cfg.chaos && !strcmp(r->path, "/chaos") && !strcmp(r->method, "POST"))
+		handle_chaos(c, r);
+	else if (strcmp(r->path, "/health") && !key_accepted(r))
 		respond_error(c, 401, "AuthenticationError", "the API key is missing or wrong");
 	else if (i < 2 && !strcmp(r->method, "POST"))
 		handle_generate(w, c, i ? API_COMPLETION : API_CHAT);

@@ -17,7 +17,7 @@
 #define HTTP_KEY_MAX 256
 
 struct request {
-	char method[16], path[256], auth[HTTP_KEY_MAX + 16];
+	char method[16], path[256], query[256], auth[HTTP_KEY_MAX + 16];
 	size_t head, length; /* bytes */
 	bool chunked, expect, bad, keep, http10, head_only;
 };
@@ -47,8 +47,10 @@ static void request_read(const char *p, size_t n, struct request *r)
 	*r = (struct request){ .head = n };
 	snprintf(first, sizeof(first), "%.*s", (int)(line - p), p);
 	r->bad = sscanf(first, "%15[A-Z] %255[^ \r\n] HTTP/1.%d", r->method, r->path, &minor) != 3;
-	if (strchr(r->path, '?'))
+	if (strchr(r->path, '?')) {
+		snprintf(r->query, sizeof(r->query), "%s", strchr(r->path, '?') + 1);
 		*strchr(r->path, '?') = 0;
+	}
 	r->http10 = minor == 0;
 	r->keep = !r->http10;
 	r->head_only = !strcmp(r->method, "HEAD");

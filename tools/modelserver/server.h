@@ -28,11 +28,21 @@
 static struct {
 	const char *bind, *port, *models[MODELS_MAX], *truth_path;
 	char key[HTTP_KEY_MAX], name[NI_MAXHOST + 16];
-	int model_n, threads, coalesce, max_queue, work_us, defer;
+	const char *key_prefix;
+	int model_n, threads, coalesce, max_queue, work_us, defer, first_token_ms;
+	bool chaos;
 	size_t max_body;
 	double tokens_per_s, error_rate, stream_error_rate;
 	uint64_t seed;
 } cfg = { .bind = "127.0.0.1", .port = "8000", .threads = 1, .coalesce = 1, .max_body = 16 << 20, .seed = 1 };
+
+/* Faults of one model beyond those of `cfg`: POST /chaos sets them while the server runs, so every thread reads them atomically. */
+struct chaos {
+	uint32_t first_token_ms, slow_percent; /* slow_percent: added to the time per token */
+	uint32_t error_ppm, stream_error_ppm;
+};
+static struct chaos chaos[MODELS_MAX];
+#define CHAOS(model, field) __atomic_load_n(&chaos[model].field, __ATOMIC_RELAXED)
 
 static struct lm *lm;
 static int stopping_fd;
@@ -58,7 +68,7 @@ struct conn {
 	uint32_t prompt, cached, made, max, min, deltas, reported, batched;
 	struct lm_answer answer;
 	struct buf text, prefix;
-	uint64_t due_ns;
+	uint64_t due_ns, interval_ns; /* of the next token; between tokens, 0: as fast as it goes */
 	struct conn *next, *next_dead; /* in the run queue; among those to be freed */
 	uint32_t heap;                 /* place in the heap of paced answers, from 1; 0: not there */
 };
