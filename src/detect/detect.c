@@ -288,7 +288,6 @@ static void run_tick(struct detect *d)
 	}
 	if (d->steps >= STARTUP_STEPS) {
 		volume_tick(d);
-		spend_tick(d);
 		health_tick(d);
 	}
 	for (uint32_t k = 0; k < d->touches; k++)
@@ -296,6 +295,8 @@ static void run_tick(struct detect *d)
 	d->touches = 0;
 	if (t % STEP_S == STEP_S - 1) {
 		learn_step(d);
+		if (d->steps >= STARTUP_STEPS)
+			spend_step(d);
 		latency_step(d);
 		access_step(d);
 		behave_step(d);
@@ -427,6 +428,7 @@ static void moment_of(struct moment *m, const struct record *r)
 	m->completion = completion;
 	m->cached = sane_count(r, F_CACHED_TOKENS);
 	m->ttft_ms = ttft;
+	m->duration_ms = duration;
 	if (ttft >= 0 && duration > ttft && completion >= 8 && r->weight == 1)
 		m->tpot_ms = (duration - ttft) / (completion - 1);
 	else if (ttft < 0 && duration > 0 && completion >= 8 && r->weight == 1)

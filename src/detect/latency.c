@@ -5,26 +5,42 @@
 #include "detect/engine.h"
 
 #define MODELS 64
-#define TERMS 3
-enum { SERIES_TTFT, SERIES_TPOT, SERIES };
+#define TERMS 8
+#define STEPS 30      /* of residuals: five minutes */
+#define PAST_S 1024   /* of load, by second: a request that took longer is judged at the oldest */
+#define QUEUE_S 5     /* prompts that arrived so shortly before are still being read */
+enum { SERIES_TTFT, SERIES_TPOT, SERIES_WHOLE, SERIES };
+enum { SHORT, LONG, WINDOWS };
+
+struct window {
+	double mean, var, looks; /* of the window's mean residual, in calm times */
+	double peak, dip;        /* its largest excursion, decayed; the one under way */
+};
 
 struct fit {
 	double w[TERMS], p[TERMS][TERMS];
-	double n;
-	/* residuals by step */
-	double sum[WINDOW_STEPS], count[WINDOW_STEPS];
-	double mean, var, looks; /* of the minute's mean residual */
-	double cusum;
+	double n, noise; /* requests; variance of one residual */
+	float sum[STEPS], count[STEPS];
+	struct window window[WINDOWS];
+};
+
+/* Requests in flight and prompt tokens arrived, by second. */
+struct load {
+	double in_flight;
+	float flight[PAST_S], prompts[PAST_S];
+	int32_t tick;
 };
 
 struct model {
 	uint32_t entity;
-	double in_flight;
+	bool told;
+	struct load load;
 	struct fit fit[SERIES];
 };
 
 struct latency_models {
-	struct model model[MODELS];
+	struct model *model[MODELS];
+	struct load all;
 	unsigned int n;
 };
 
@@ -36,22 +52,62 @@ int latency_open(struct latency_models **ret)
 
 struct latency_models *latency_free(struct latency_models *l)
 {
+	for (unsigned int i = 0; l && i < l->n; i++)
+		free(l->model[i]);
 	free(l);
 	return NULL;
 }
 
 static struct model *model_of(struct latency_models *l, uint32_t entity)
 {
+	struct model *m;
+
 	for (unsigned int i = 0; i < l->n; i++)
-		if (l->model[i].entity == entity)
-			return &l->model[i];
+		if (l->model[i]->entity == entity)
+			return l->model[i];
 	if (l->n == MODELS)
 		return NULL;
-	l->model[l->n] = (struct model){ .entity = entity };
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return NULL;
+	m->entity = entity;
 	for (int s = 0; s < SERIES; s++)
 		for (int k = 0; k < TERMS; k++)
-			l->model[l->n].fit[s].p[k][k] = 10;
-	return &l->model[l->n++];
+			m->fit[s].p[k][k] = k ? 1 : 10;
+	l->model[l->n++] = m;
+	return m;
+}
+
+static void load_advance(struct load *l, int32_t tick)
+{
+	for (int32_t t = MAX(l->tick + 1, tick - PAST_S + 1); t <= tick; t++) {
+		l->flight[t % PAST_S] = (float)l->in_flight;
+		l->prompts[t % PAST_S] = 0;
+	}
+	l->tick = MAX(l->tick, tick);
+}
+
+static void load_arrive(struct load *l, int32_t tick, double weight, double prompt)
+{
+	load_advance(l, tick);
+	l->in_flight += weight;
+	l->flight[tick % PAST_S] = MAX(l->flight[tick % PAST_S], (float)l->in_flight);
+	l->prompts[tick % PAST_S] += (float)prompt;
+}
+
+static void load_done(struct load *l, int32_t tick, double weight)
+{
+	load_advance(l, tick);
+	l->in_flight = MAX(0.0, l->in_flight - weight);
+}
+
+static double load_prompts(const struct load *l, int32_t tick)
+{
+	double sum = 0;
+
+	for (int32_t t = MAX(tick - QUEUE_S + 1, l->tick - PAST_S + 1); t <= tick; t++)
+		sum += t >= 0 ? (double)l->prompts[t % PAST_S] : 0;
+	return sum;
 }
 
 /* Recursive least squares (Haykin, Adaptive Filter Theory, ch. 13) with forgetting. Returns the residual before learning. */
@@ -71,10 +127,11 @@ static double fit_learn(struct fit *f, const double *x, double y, bool learn)
 		return e;
 	f->n++;
 	{
-		double step = f->n > 50 ? MAX(-1.0, MIN(e, 1.0)) : e;
+		double step = f->n > 50 ? MAX(-LATENCY_CLAMP, MIN(e, LATENCY_CLAMP)) : e;
 
 		for (int i = 0; i < TERMS; i++)
 			f->w[i] += px[i] / denominator * step;
+		f->noise += MAX(0.001, 1 / f->n) * (step * step - f->noise);
 	}
 	for (int i = 0; i < TERMS; i++)
 		for (int j = 0; j < TERMS; j++)
@@ -87,92 +144,162 @@ static double fit_learn(struct fit *f, const double *x, double y, bool learn)
 void latency_see(struct detect *d, const struct moment *m)
 {
 	struct model *k;
-	double x[TERMS], y[SERIES] = { (double)NAN, (double)NAN };
-	int step = d->tick / STEP_S % WINDOW_STEPS;
+	double x[TERMS], y[SERIES] = { (double)NAN, (double)NAN, (double)NAN }, prompt;
+	int step = d->tick / STEP_S % STEPS;
+	int32_t arrival;
 
 	if (m->who[WHO_MODEL] == NOBODY)
 		return;
 	k = model_of(d->latency, m->who[WHO_MODEL]);
 	if (!k)
 		return;
-	if (m->what & MOMENT_ARRIVAL)
-		k->in_flight += (double)m->weight;
+	prompt = MAX(0.0, (double)m->prompt - MAX(0.0, (double)m->cached));
+	if (m->what & MOMENT_ARRIVAL) {
+		load_arrive(&k->load, d->tick, (double)m->weight, prompt);
+		load_arrive(&d->latency->all, d->tick, (double)m->weight, prompt);
+	}
 	if (!(m->what & MOMENT_DONE))
 		return;
-	k->in_flight = MAX(0.0, k->in_flight - (double)m->weight);
-	if (m->status >= 400 || m->flags & (MOMENT_ERROR | MOMENT_ABORTED))
+	load_done(&k->load, d->tick, (double)m->weight);
+	load_done(&d->latency->all, d->tick, (double)m->weight);
+	if (m->status >= 400 || m->flags & (MOMENT_ERROR | MOMENT_ABORTED) || m->weight > 1)
 		return;
 	if (m->ttft_ms >= 0)
 		y[SERIES_TTFT] = log1p((double)m->ttft_ms);
 	if (m->tpot_ms >= 0)
 		y[SERIES_TPOT] = log1p((double)m->tpot_ms);
+	else if (m->ttft_ms < 0 && m->duration_ms > 0)
+		y[SERIES_WHOLE] = log1p((double)m->duration_ms);
+	arrival = MAX(d->tick - (int32_t)MIN(MAX((double)m->duration_ms, 0.0) / 1000, PAST_S - 8.0), 0);
+	/* All of the order of one: the gains start equal. */
 	x[0] = 1;
-	x[1] = log1p(MAX(0.0, (double)m->prompt - MAX(0.0, (double)m->cached)));
-	x[2] = log1p(k->in_flight);
+	x[1] = log1p(prompt) / 4;
+	x[2] = x[1] * x[1];
+	x[3] = log1p((double)k->load.flight[arrival % PAST_S]) / 2;
+	x[4] = x[3] * x[3];
+	x[5] = log1p((double)d->latency->all.flight[arrival % PAST_S]) / 2;
+	x[6] = log1p(MAX(0.0, load_prompts(&d->latency->all, arrival) - prompt)) / 8;
+	x[7] = log1p(MAX(0.0, (double)m->completion)) / 4;
 	for (int s = 0; s < SERIES; s++) {
 		struct fit *f = &k->fit[s];
 		double e;
 
 		if (isnan(y[s]))
 			continue;
-		e = fit_learn(f, x, y[s], !incident_find(d, WATCH_LATENCY, m->who[WHO_MODEL]));
+		e = fit_learn(f, x, y[s], !k->told);
 		if (f->n < LATENCY_LEARN)
 			continue;
-		f->sum[step] += MAX(-1.5, MIN(e, 1.5));
+		f->sum[step] += (float)MAX(-LATENCY_CLAMP, MIN(e, LATENCY_CLAMP));
 		f->count[step]++;
 	}
 }
 
-static void judge(struct detect *d, const struct model *k, struct fit *f, int series)
+struct look {
+	double strength, ratio, z; /* ratio: log */
+	int series, window;
+};
+
+static void judge(const struct model *k, struct fit *f, int series, int32_t step, struct look *worst)
 {
-	double sum = 0, n = 0, r, sd, z, strength;
+	for (int w = 0; w < WINDOWS; w++) {
+		struct window *q = &f->window[w];
+		int steps = w == SHORT ? WINDOW_STEPS : STEPS;
+		double sum = 0, n = 0, r, sd, z, strength, above;
+
+		for (int i = 0; i < steps; i++) {
+			int at = (step - i + STEPS) % STEPS;
+
+			sum += (double)f->sum[at];
+			n += (double)f->count[at];
+		}
+		if (n < (w == SHORT ? LATENCY_SHORT_N : LATENCY_LONG_N))
+			continue;
+		r = sum / n;
+		above = r - q->mean;
+		sd = sqrt(q->var + LATENCY_SD * LATENCY_SD);
+		/* A minute of few requests says less than the usual minute did. */
+		z = above / sqrt(sd * sd + f->noise / n / 2);
+		strength = MIN(MIN(z / LATENCY_Z, above / LATENCY_LEAST), above / MAX(LATENCY_HABIT * q->peak, 1e-9));
+		if (q->looks >= LATENCY_LOOKS && strength > worst->strength)
+			*worst = (struct look){ strength, above, z, series, w };
+		q->peak *= LATENCY_HABIT_KEEP;
+		if (strength >= 1)
+			q->dip = MAX(q->dip, MIN(above, LATENCY_HABIT_AGAIN * MAX(q->peak, LATENCY_Z * sd)));
+		if (k->told)
+			continue;
+		if (above > sd) {
+			q->dip = MAX(q->dip, strength >= 1 ? 0 : above);
+		} else if (q->dip > 0) {
+			q->peak = MAX(q->peak, q->looks >= LATENCY_LOOKS ? q->dip : 0);
+			q->dip = 0;
+		}
+		{
+			double a = MAX(1.0 / 720, 1.0 / (q->looks + 1)), dx = MAX(-3 * sd, MIN(above, 3 * sd));
+
+			q->looks++;
+			q->var += a * (dx * dx - q->var);
+			q->mean += a * dx;
+		}
+	}
+}
+
+static void report(struct detect *d, const struct model *k, const struct look *l)
+{
+	static const char *const feature[SERIES] = { "ttft_ratio", "time_per_token_ratio", "duration_ratio" };
+	static const char *const what[SERIES] = { "time to first token", "time per token", "duration" };
 	struct finding q;
 	char who[ENTITY_NAME_MAX + 32];
 
-	for (int i = 0; i < WINDOW_STEPS; i++) {
-		sum += f->sum[i];
-		n += f->count[i];
-	}
-	if (n < LATENCY_MIN)
-		return;
-	r = sum / n;
-	sd = sqrt(f->var + LATENCY_SD * LATENCY_SD);
-	z = (r - f->mean) / sd;
-	f->cusum = MAX(0.0, f->cusum + MAX(-3.0, MIN(z, 4.0)) - 1);
-	strength = MIN(MIN(z / LATENCY_Z, (r - f->mean) / LATENCY_LEAST), f->cusum / LATENCY_H);
-	if (f->looks >= LATENCY_LOOKS && strength >= LEAVE_FACTOR) {
-		finding_init(&q, WATCH_LATENCY, CLASS_LATENCY_REGRESSION, k->entity, strength, z);
-		q.needs = 2;
-		q.leave_s = LEAVE_LATENCY_S;
-		q.quiet = true;
-		q.magnitude = exp(r - f->mean);
-		q.start = d->base + d->tick - STEP_S * WINDOW_STEPS;
-		finding_actor(&q, k->entity, 1);
-		finding_evidence(&q, series == SERIES_TTFT ? "ttft_ratio" : "time_per_token_ratio", exp(r - f->mean), 1, z);
-		finding_evidence(&q, "requests_in_flight", k->in_flight, k->in_flight, 0);
-		finding_say(&q, "%s of %s is %.2f times what its load explains", series == SERIES_TTFT ? "time to first token" : "time per token", describe_who(d, k->entity, who, sizeof(who)),
-			    exp(r - f->mean));
-		incident_report(d, &q);
-	}
-	if (!incident_find(d, WATCH_LATENCY, k->entity)) {
-		double a = MAX(1.0 / 720, 1.0 / (f->looks + 1)), dx = MAX(-3 * sd, MIN(r - f->mean, 3 * sd));
+	finding_init(&q, WATCH_LATENCY, CLASS_LATENCY_REGRESSION, k->entity, l->strength, MIN(l->z, 40.0));
+	q.needs = l->strength >= 2 ? 2 : LATENCY_NEEDS;
+	q.leave_s = LEAVE_LATENCY_S;
+	q.accept_s = l->ratio >= LATENCY_MUCH ? ACCEPT_LATENCY_S : ACCEPT_LATENCY_LITTLE_S;
+	q.quiet = true;
+	q.magnitude = exp(l->ratio);
+	q.start = d->base + MAX(d->tick - STEP_S * (l->window == SHORT ? WINDOW_STEPS : STEPS / 2), 0);
+	finding_actor(&q, k->entity, 1);
+	finding_evidence(&q, feature[l->series], exp(l->ratio), 1, l->z);
+	finding_evidence(&q, "requests_in_flight", k->load.in_flight, k->load.in_flight, 0);
+	finding_say(&q, "%s of %s is %.2f times what its load explains", what[l->series], describe_who(d, k->entity, who, sizeof(who)), exp(l->ratio));
+	incident_report(d, &q);
+}
 
-		f->looks++;
-		f->var += a * (dx * dx - f->var);
-		f->mean += a * dx;
+/* Slower for so long: that is how it is now. */
+static void settle(struct model *k)
+{
+	for (int s = 0; s < SERIES; s++) {
+		struct fit *f = &k->fit[s];
+		double sum = 0, n = 0;
+
+		for (int i = 0; i < STEPS; i++) {
+			sum += (double)f->sum[i];
+			n += (double)f->count[i];
+		}
+		for (int w = 0; n > 0 && w < WINDOWS; w++)
+			if (sum / n > f->window[w].mean + LATENCY_LEAST)
+				f->window[w].mean = sum / n;
 	}
 }
 
 void latency_step(struct detect *d)
 {
-	int next = (d->tick / STEP_S + 1) % WINDOW_STEPS;
+	int32_t step = d->tick / STEP_S;
 
+	load_advance(&d->latency->all, d->tick);
 	for (unsigned int i = 0; i < d->latency->n; i++) {
-		for (int s = 0; s < SERIES; s++) {
-			struct fit *f = &d->latency->model[i].fit[s];
+		struct model *k = d->latency->model[i];
+		struct look worst = { 0 };
+		bool open = incident_find(d, WATCH_LATENCY, k->entity);
 
-			judge(d, &d->latency->model[i], f, s);
-			f->sum[next] = f->count[next] = 0;
-		}
+		load_advance(&k->load, d->tick);
+		if (k->told && !open)
+			settle(k);
+		k->told = open;
+		for (int s = 0; s < SERIES; s++)
+			judge(k, &k->fit[s], s, step % STEPS, &worst);
+		if (worst.strength >= LEAVE_FACTOR)
+			report(d, k, &worst);
+		for (int s = 0; s < SERIES; s++)
+			k->fit[s].sum[(step + 1) % STEPS] = k->fit[s].count[(step + 1) % STEPS] = 0;
 	}
 }

@@ -1,8 +1,9 @@
 /*
  * latency.h - the time of answers of each model, at its load.
  *
- * log TTFT (and log time per token) = a + b log(1 + uncached prompt tokens) + c log(1 + requests in flight), fitted by recursive
- * least squares with forgetting; what is judged is the mean residual of the last minute against what such minutes' means were.
+ * log TTFT (log time per token; log duration where a record has neither) is explained by the length of prompt and answer, by the requests
+ * in flight at this model and at all when the request arrived, and by the prompt tokens that had arrived just before it: recursive least squares with
+ * forgetting. What is judged is the mean residual of the last one and five minutes against what such means were.
  */
 #ifndef WEIR_DETECT_LATENCY_H
 #define WEIR_DETECT_LATENCY_H

@@ -26,7 +26,7 @@ struct moment {
 	uint32_t who[WHO_COUNT]; /* entities; NOBODY where the record says nothing */
 	uint32_t prev[WHO_CHAINED];
 	uint32_t prompt_hash, agent; /* 0: absent */
-	float weight, prompt, completion, cached, ttft_ms, tpot_ms; /* < 0: absent */
+	float weight, prompt, completion, cached, ttft_ms, tpot_ms, duration_ms; /* < 0: absent */
 	uint16_t status;
 	uint8_t injection, entropy; /* score * 200; bits * 31; ABSENT8 */
 };

@@ -87,11 +87,11 @@
 #define COST_RATIO 2.5
 #define COST_NET_RATIO 1.8     /* of an address's network */
 #define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
-#define COST_HABIT 1.25        /* times its own peaks */
+#define COST_HABIT 1.2        /* times its own peaks */
 #define COST_NO_PEAK 6.0       /* times what is usual, where no peak is known yet */
-#define COST_YOUNG 120.0       /* steps: a peak of so few is worth half */
+#define COST_YOUNG 40.0       /* steps: a peak of so few is worth half */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
-#define COST_NEEDS 20          /* seconds */
+#define COST_NEEDS 2           /* steps */
 
 /* Errors: a run of failures is judged by the log likelihood of a burst against the usual share, summed (CUSUM) */
 #define ERROR_PRIOR 0.01
@@ -186,7 +186,9 @@
 #define ODDS_HABIT 2.0         /* from here on the peaks of the past excuse nothing */
 #define CROWD_FRESH 0.4        /* of the excess of a flash crowd comes from new addresses */
 #define CROWD_Z 4.0
-#define CROWD_KEY_SOURCES 15u
+#define CROWD_KEY_NETWORKS 8u
+#define CROWD_SHARE 0.3        /* of all requests expected in five minutes */
+#define CROWD_MIN 60.0
 #define CROWD_FEW 8u
 #define CROWD_SOURCES 8u       /* addresses, if they are new; */
 #define CROWD_KNOWN 25u        /* if they were here before */
@@ -256,14 +258,22 @@
 #define GROWTH_ONE 0.6         /* of the growth of a model or of all: one customer explains it */
 #define GROWTH_REST 0.4        /* of one customer's growth, among the others: everybody's */
 
-/* Latency */
-#define LATENCY_FORGET 0.9998
-#define LATENCY_LEARN 60
-#define LATENCY_MIN 12
+/* Latency: residuals of a regression on the load, as means of one and of five minutes */
+#define LATENCY_FORGET 0.9998  /* a request: half in 3,500 */
+#define LATENCY_LEARN 80       /* requests before the fit says anything */
+#define LATENCY_SHORT_N 12.0   /* requests in a minute that can be judged, */
+#define LATENCY_LONG_N 10.0    /* in five minutes */
+#define LATENCY_CLAMP 1.0      /* what one request may say, log: one straggler is no regression */
 #define LATENCY_SD 0.03
 #define LATENCY_Z 4.0
-#define LATENCY_LEAST 0.18
-#define LATENCY_H 6.0
-#define LATENCY_LOOKS 60
+#define LATENCY_LEAST 0.18     /* log: 20 % slower */
+#define LATENCY_HABIT 1.2      /* above its own largest excursions: queues that the load did not explain */
+#define LATENCY_HABIT_KEEP 0.99992 /* a step: half in a day */
+#define LATENCY_HABIT_AGAIN 1.4 /* an alarm that ended raises the habit by so much at most */
+#define LATENCY_LOOKS 60       /* steps before anything is judged */
+#define LATENCY_NEEDS 4        /* steps */
+#define LATENCY_MUCH 0.4       /* log: half as slow again */
+#define ACCEPT_LATENCY_S 21600 /* so long slower, and it is how things are; */
+#define ACCEPT_LATENCY_LITTLE_S 3600 /* a little slower */
 
 #endif
