@@ -85,13 +85,19 @@ static double errors_tick(struct detect *d, struct entity *e, bool open)
 	return s;
 }
 
-/* Does all of it happen there, and nothing elsewhere? */
-static bool only_there(const struct errors *there, const struct errors *all)
+/* Is there another model (or, for a server, another server) that would show it, were it everybody's trouble, and does not? */
+static bool healthy_other(const struct detect *d, const struct entity *e)
 {
-	double done = (double)(all->late_done - there->late_done), failed = (double)(all->late_failed - there->late_failed);
-	double share = (double)there->late_failed / MAX((double)there->late_done, 1.0), usual = MAX(all->share, ERROR_USUAL_MIN);
+	double share = (double)e->errors->late_failed / MAX((double)e->errors->late_done, 1.0);
 
-	return done * share >= ERROR_REST && failed - done * usual < ERROR_REST_SHARE * done * share;
+	for (uint32_t k = 0; k < d->actives; k++) {
+		const struct entity *o = at(d, d->active[k]);
+
+		if (o != e && o->kind == e->kind && (double)o->errors->late_done * share >= ERROR_REST &&
+		    (double)o->errors->late_failed < ERROR_REST_SHARE * share * (double)o->errors->late_done)
+			return true;
+	}
+	return false;
 }
 
 static void report_errors(struct detect *d, uint32_t who, double strength)
@@ -128,34 +134,35 @@ static void report_errors(struct detect *d, uint32_t who, double strength)
 
 static void judge_errors(struct detect *d)
 {
-	bool open = incident_any(d, 1u << WATCH_ERROR);
-	uint32_t worst = d->global, only = NOBODY;
-	double most = errors_tick(d, global_of(d), open);
+	bool open = incident_any(d, 1u << WATCH_ERROR), told = false;
+	double all = errors_tick(d, global_of(d), incident_find(d, WATCH_ERROR, NOBODY) != NULL);
+	uint32_t worst = d->global;
+	double most = all;
 
-	for (uint32_t k = 0; k < d->touches; k++) {
-		struct entity *e = at(d, d->touched[k]);
-		double s;
+	for (int kind = ENTITY_MODEL; kind >= ENTITY_SERVER; kind--) {
+		for (uint32_t k = 0; k < d->touches; k++) {
+			struct entity *e = at(d, d->touched[k]);
+			double s;
 
-		if (e->kind != ENTITY_MODEL && e->kind != ENTITY_SERVER)
-			continue;
-		s = errors_tick(d, e, open);
-		if (s < LEAVE_FACTOR)
-			continue;
-		if (s > most) {
-			most = s;
-			worst = d->touched[k];
+			if (e->kind != kind)
+				continue;
+			s = errors_tick(d, e, open && incident_find(d, WATCH_ERROR, d->touched[k]));
+			if (s < LEAVE_FACTOR)
+				continue;
+			if (s > most) {
+				most = s;
+				worst = d->touched[k];
+			}
+			/* Of a server and its model, the model. */
+			if ((kind == ENTITY_MODEL || !told) && healthy_other(d, e)) {
+				report_errors(d, d->touched[k], s);
+				told = true;
+			}
 		}
-		/* Of a server and its only model, the model. */
-		if (only_there(e->errors, global_of(d)->errors) && (only == NOBODY || e->kind == ENTITY_MODEL))
-			only = d->touched[k];
 	}
-	if (most < LEAVE_FACTOR)
+	if (told || most < LEAVE_FACTOR)
 		return;
-	if (only != NOBODY)
-		worst = only;
-	else if (errors_strength(global_of(d)->errors) >= LEAVE_FACTOR)
-		worst = d->global;
-	report_errors(d, worst, most);
+	report_errors(d, all >= LEAVE_FACTOR ? d->global : worst, most);
 }
 
 /* ---- drops ----------------------------------------------------------------------------------------- */

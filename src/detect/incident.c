@@ -88,8 +88,8 @@ static const uint8_t explains[WATCH_COUNT][WATCH_COUNT] = {
 	[WATCH_BEHAVE] = { [WATCH_VOLUME] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
 	[WATCH_COST] = { [WATCH_GROWTH] = SAME },
 	[WATCH_GROWTH] = { [WATCH_COST] = SAME },
-	[WATCH_ERROR] = { [WATCH_AUTH] = SAME, [WATCH_LATENCY] = ANY, [WATCH_DROP] = ANY },
-	[WATCH_LATENCY] = { [WATCH_DROP] = ANY },
+	[WATCH_ERROR] = { [WATCH_AUTH] = SAME, [WATCH_LATENCY] = ANY },
+	[WATCH_DROP] = { [WATCH_LATENCY] = ANY },
 };
 /* A stronger word for what is already told: the open incident becomes this. */
 static const uint8_t renames[WATCH_COUNT][WATCH_COUNT] = {
