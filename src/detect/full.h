@@ -68,6 +68,7 @@ struct drop_state {
 	float now;                /* requests that came in the minute under way */
 	float level;              /* a minute, for silences */
 	int32_t last;             /* minute of the newest entry */
+	int32_t gone;             /* newest minute of the last incident */
 	uint32_t n;               /* minutes known */
 };
 

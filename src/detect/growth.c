@@ -333,9 +333,6 @@ static void judge(struct detect *d, uint32_t i, int r)
 	if (!is_identity(e) && strength >= 1 && !g->told)
 		who = who_alone(d);
 	g->now = f.llr >= GROWTH_LLR && f.no_step > 0 ? (float)f.growth : 0;
-#ifdef HLG_DEBUG
-	if (strength > 0.3) fprintf(stderr, "GR %d %s r%d growth %.2f last %.2f llr %.1f nostep %.1f habit %.2f others %.2f jit %.4f onset %d n %.0f s %.2f\n", d->tick, e->name, r, f.growth, f.last, f.llr, f.no_step, (double)g->habit, drift_of_others(d, i), (double)g->ring[r].jitter, f.onset, (double)g->n, strength);
-#endif
 	if (g->told)
 		strength = MAX(strength, f.last >= GROWTH_LEAST / 2 ? 1 : 0);
 	if (strength >= LEAVE_FACTOR)

@@ -251,6 +251,9 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 	struct fall worst = { 0 };
 	bool teach = !open && !disturbed(d, e);
 
+	if (open || (e->kind == ENTITY_GLOBAL && incident_any(d, 1u << WATCH_DROP)))
+		s->gone = s->last;
+
 	for (int k = 0; k < DROP_WINDOWS; k++) {
 		int w = window[k];
 		double per = open ? (double)s->held : promised(e, s, w), seen = minutes_sum(s, s->last - w + 1, w), expected = per * w;
@@ -259,6 +262,9 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 		if (k == 1 && !open)
 			s->level = (float)per;
 		if ((int)s->n < 2 * w + 5 || per <= 0)
+			continue;
+		/* What was lost in the last incident is no news. */
+		if (!open && s->last - w < s->gone)
 			continue;
 		if (sd <= 0)
 			sd = sqrt(MAX((double)e->req.disp60, 1.0) * (1 + 1.0 / 3));
