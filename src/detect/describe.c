@@ -51,6 +51,10 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		.evidence_count = f->evidence_count,
 	};
 	memcpy(a->evidence, f->evidence, sizeof(f->evidence));
+	if (ev == EVENT_CLOSE && in->bests) {
+		a->evidence_count = in->bests;
+		memcpy(a->evidence, in->best, sizeof(in->best));
+	}
 	for (unsigned int k = 0; k < f->actors; k++)
 		name(a, at(d, f->actor[k]), f->share[k]);
 	if (ev == EVENT_CLOSE)

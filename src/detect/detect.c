@@ -56,6 +56,8 @@ struct detect *detect_free(struct detect *d)
 		entities_done(&d->entities);
 	recent_done(&d->recent);
 	latency_free(d->latency);
+	kept_free(d);
+	feedback_free(d);
 	free(d->feed);
 	free(d->active);
 	free(d->touched);
@@ -94,6 +96,7 @@ static void touch(struct detect *d, struct entity *e, uint32_t i, int32_t tick)
 		}
 		e->active = true;
 	}
+	e->changed = true;
 	entity_advance(e, tick);
 	if (!e->touched) {
 		if (!push(&d->touched, &d->touches, &d->touched_cap, i)) {
@@ -102,6 +105,11 @@ static void touch(struct detect *d, struct entity *e, uint32_t i, int32_t tick)
 		}
 		e->touched = true;
 	}
+}
+
+void detect_wake(struct detect *d, uint32_t i)
+{
+	touch(d, at(d, i), i, d->tick);
 }
 
 static void apply_to(struct detect *d, uint32_t i, const struct feed *f, int32_t tick)
@@ -329,6 +337,22 @@ static void run_until(struct detect *d, double newest)
 		d->stats.watermark = (double)(d->base + d->tick + 1);
 }
 
+/* The clock begins; after a restart it goes on, and the time between does not count. */
+static void begin(struct detect *d, double t)
+{
+	d->begun = true;
+	if (d->kept)
+		kept_resume(d);
+	else
+		learn_new(d, global_of(d));
+	d->base = (int64_t)floor(t) - (d->tick + 1);
+	d->newest = t;
+	d->stats.first = t;
+	if (!global_of(d)->active && !push(&d->active, &d->actives, &d->active_cap, d->global))
+		d->error = -ENOMEM;
+	global_of(d)->active = true;
+}
+
 /*
  * The clock follows arrivals. A record from far ahead of the newest one is believed only when others say the same; a first record from
  * the future is given up when the rest contradicts it. Returns the tick at which to count `t`.
@@ -337,16 +361,8 @@ static int32_t clock_take(struct detect *d, double t)
 {
 	int64_t tick;
 
-	if (!d->begun) {
-		d->begun = true;
-		d->base = (int64_t)floor(t);
-		d->newest = t;
-		d->stats.first = t;
-		learn_new(d, global_of(d));
-		if (!push(&d->active, &d->actives, &d->active_cap, d->global))
-			d->error = -ENOMEM;
-		global_of(d)->active = true;
-	}
+	if (!d->begun)
+		begin(d, t);
 	if (t > d->newest + FUTURE_S) {
 		d->ahead_run = d->ahead_run && fabs(t - d->ahead) < FUTURE_S ? d->ahead_run + 1 : 1;
 		d->ahead = t;
@@ -682,7 +698,11 @@ int detect_complete(struct detect *d, const struct record *r, int64_t already_to
 
 int detect_advance(struct detect *d, double now)
 {
-	if (!d->begun || d->bins)
+	if (d->bins)
+		return 0;
+	if (!d->begun && d->kept)
+		begin(d, now); /* what was open before a restart may end without another record */
+	if (!d->begun)
 		return 0;
 	run_until(d, now);
 	return d->error;

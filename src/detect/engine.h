@@ -93,6 +93,13 @@ struct incident {
 	enum anomaly_class cls_told;
 	uint32_t scope_told;
 	uint64_t related; /* bit per watch that joined */
+	/* What people said of it (feedback.c). */
+	bool muted;     /* goes on, and nothing is told: its like was called a false positive */
+	bool dismissed; /* it was itself */
+	bool confirmed; /* a true positive: nobody gets used to it */
+	double strongest; /* of all reports; what was seen then is what a label is about */
+	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
+	size_t bests;
 };
 
 /* What a detector saw, and was not yet enough. */
@@ -150,6 +157,8 @@ struct detect {
 	struct incident incident[INCIDENTS_MAX];
 	struct pending pending[PENDING_FINDINGS];
 	uint64_t suppressed; /* incidents that found no room */
+	struct kept *kept;   /* state.c: what came from an export */
+	struct feedback *feedback;
 	int error;
 };
 
@@ -183,7 +192,7 @@ int64_t onset_tokens(const struct detect *d, const struct entity *e);
 
 /* The detectors. _tick: every second, _step: every STEP_S, after learning. */
 void volume_tick(struct detect *d);
-void spend_tick(struct detect *d);
+void spend_step(struct detect *d);
 void health_tick(struct detect *d);
 void behave_step(struct detect *d);
 /* What it does now is what it does. */
@@ -215,6 +224,33 @@ bool incident_lately(const struct detect *d, unsigned int watches);
 bool entity_related(const struct detect *d, uint32_t a, uint32_t b);
 /* Ends what is no longer reported. */
 void incident_watch(struct detect *d);
+
+/* Takes up one that was imported: its actors are held again. */
+void incident_resume(struct detect *d, struct incident *in);
+
+/* ---- state.c: what outlives a restart -------------------------------------------------------------- */
+/* The clock begins, d->tick stands where it stood: everybody who was imported goes on from there. */
+void kept_resume(struct detect *d);
+void kept_free(struct detect *d);
+/* An imported entity is active again. */
+void detect_wake(struct detect *d, uint32_t i);
+
+/* ---- feedback.c: what people said ------------------------------------------------------------------ */
+struct blob;
+/* Would a label keep this quiet? suppressed: count it there. */
+bool feedback_mutes(struct detect *d, const struct finding *f, bool count);
+/* Called a true positive before: it takes less. */
+bool feedback_sharpens(const struct detect *d, const struct finding *f);
+unsigned int feedback_count(const struct detect *d);
+/* The n-th label: as a blob, its incident, how often it kept quiet; whether any of it is news. */
+void feedback_keep(struct detect *d, unsigned int n, struct blob *b);
+const char *feedback_id(const struct detect *d, unsigned int n);
+bool feedback_changed(const struct detect *d, unsigned int n);
+uint64_t feedback_suppressed(const struct detect *d, unsigned int n);
+void feedback_exported(struct detect *d, unsigned int n);
+int feedback_import(struct detect *d, const char *id, struct blob *b);
+int feedback_import_suppressed(struct detect *d, const char *id, uint64_t count);
+void feedback_free(struct detect *d);
 
 /* ---- describe.c ------------------------------------------------------------------------------------ */
 /* "client 10.0.0.1", "API key k-17", "all clients together" */

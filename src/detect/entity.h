@@ -45,6 +45,7 @@ struct entity {
 	bool touched;    /* in this tick */
 	uint8_t hist_flood, hist_cost; /* one bit a tick, newest lowest */
 	bool suspect;    /* in an open incident: learns nothing */
+	bool changed;    /* since it was last exported */
 	int8_t run_req, run_tok;
 	uint32_t n;      /* steps learnt, the prior's worth included */
 	uint32_t prior;  /* of them: not its own */

@@ -154,15 +154,17 @@ static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 	struct anomaly a;
 	char summary[512];
 
-	if (ev == EVENT_OPEN)
+	if (ev == EVENT_OPEN && !in->muted)
 		d->stats.opens[in->f.cls]++;
-	describe(d, in, ev, &a, summary, sizeof(summary));
 	in->told = d->tick;
 	in->score_told = in->f.score;
 	in->magnitude_told = in->f.magnitude;
 	in->severity_told = in->f.severity;
 	in->cls_told = in->f.cls;
 	in->scope_told = in->f.scope;
+	if (in->muted)
+		return;
+	describe(d, in, ev, &a, summary, sizeof(summary));
 	d->opts.emit(d->opts.ctx, &a);
 }
 
@@ -194,6 +196,24 @@ static void set_scope(const struct detect *d, struct incident *in)
 	snprintf(in->scope_value, sizeof(in->scope_value), "%s", e ? e->name : "");
 }
 
+/* What was seen when it was strongest is what its end, and a label, are about. */
+static void keep_best(struct incident *in, const struct finding *f)
+{
+	if (f->strength < in->strongest)
+		return;
+	in->strongest = f->strength;
+	in->bests = f->evidence_count;
+	memcpy(in->best, f->evidence, sizeof(in->best));
+}
+
+void incident_resume(struct detect *d, struct incident *in)
+{
+	if (!in->open)
+		return;
+	hold(d, &in->f, 1);
+	suspect_again(d);
+}
+
 static void refresh(struct detect *d, struct incident *in, const struct finding *f)
 {
 	struct finding old = in->f;
@@ -203,6 +223,9 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 	if (f->strength < LEAVE_FACTOR && f->watch == old.watch)
 		return; /* what is said of it when it is nearly over does not describe it */
 	hold(d, &old, -1);
+	if (f->cls != old.cls)
+		in->strongest = 0;
+	keep_best(in, f);
 	in->f = *f;
 	if (f->joins && f->scope != old.scope)
 		in->f.scope = old.scope;
@@ -219,6 +242,12 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 	suspect_again(d);
 	if (in->f.scope != old.scope)
 		set_scope(d, in);
+	/* More than what was called a false positive. */
+	if (in->muted && f->strength >= 1 && !feedback_mutes(d, &in->f, false)) {
+		in->muted = false;
+		tell(d, in, EVENT_OPEN);
+		return;
+	}
 	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told || in->f.scope != in->scope_told) {
 		if (d->tick - in->told >= UPDATE_FAST_S || in->severity_told == SEVERITY_INFO)
 			tell(d, in, EVENT_UPDATE);
@@ -272,6 +301,10 @@ static struct incident *open_new(struct detect *d, const struct finding *f)
 		snprintf(in->id, sizeof(in->id), "%llx-%x%x-%08x", (unsigned long long)(d->base + d->tick), (unsigned int)f->watch, (unsigned int)in->scope_kind, h);
 	}
 	in->used = in->open = true;
+	in->muted = feedback_mutes(d, f, true);
+	in->dismissed = in->confirmed = false;
+	in->strongest = 0;
+	keep_best(in, f);
 	in->related = 0;
 	in->opened = in->above = in->classed = d->tick;
 	set_scope(d, in);
@@ -315,14 +348,20 @@ static bool ripe(struct detect *d, const struct finding *f)
 
 static void finish(struct detect *d, struct incident *in);
 
-struct incident *incident_report(struct detect *d, const struct finding *f)
+/* Does k, which is not told, stand for what f tells of? */
+static bool mutes(struct detect *d, const struct incident *k, const struct finding *f)
+{
+	return k->muted && feedback_mutes(d, f, false);
+}
+
+static struct incident *report(struct detect *d, const struct finding *f)
 {
 	struct incident *in = incident_find(d, f->watch, f->scope);
 
 	for (int i = 0; i < INCIDENTS_MAX && !in; i++) {
 		struct incident *k = &d->incident[i];
 
-		if (!k->used || !k->open || k->f.watch != f->watch)
+		if (!k->used || !k->open || k->f.watch != f->watch || (k->muted && !mutes(d, k, f)))
 			continue;
 		if (same_actors(d, k, f) || (f->joins && k->f.cls == f->cls && d->tick - k->opened <= JOIN_S))
 			in = k;
@@ -344,7 +383,7 @@ struct incident *incident_report(struct detect *d, const struct finding *f)
 		struct incident *k = &d->incident[i];
 		bool lately;
 
-		if (!k->used)
+		if (!k->used || k->muted) /* what nobody was told of explains nothing */
 			continue;
 		lately = !k->open && d->tick - k->closed < COOL_S;
 		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S)
@@ -373,6 +412,18 @@ struct incident *incident_report(struct detect *d, const struct finding *f)
 		}
 	}
 	return open_new(d, f);
+}
+
+struct incident *incident_report(struct detect *d, const struct finding *f)
+{
+	struct finding sharp;
+
+	if (!d->feedback || f->strength < LEAVE_FACTOR || f->strength == FEEDBACK_CAPPED || !feedback_sharpens(d, f))
+		return report(d, f);
+	sharp = *f;
+	sharp.strength /= FEEDBACK_SHARP;
+	sharp.needs = (uint8_t)ceil(FEEDBACK_SHARP * f->needs);
+	return report(d, &sharp);
 }
 
 static void accept(struct detect *d, struct incident *in)
@@ -413,9 +464,9 @@ void incident_watch(struct detect *d)
 
 		if (!in->used || !in->open)
 			continue;
-		if (d->tick - in->above >= (in->f.leave_s ? in->f.leave_s : LEAVE_S)) {
+		if (in->dismissed || d->tick - in->above >= (in->f.leave_s ? in->f.leave_s : LEAVE_S)) {
 			finish(d, in);
-		} else if (d->tick - in->opened >= (in->f.accept_s ? in->f.accept_s : ACCEPT_S)) {
+		} else if (!in->muted && !in->confirmed && d->tick - in->opened >= (in->f.accept_s ? in->f.accept_s : ACCEPT_S)) {
 			accept(d, in);
 			finish(d, in);
 		}

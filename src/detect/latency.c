@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "detect/blob.h"
 #include "detect/engine.h"
 
 #define MODELS 64
@@ -301,5 +302,53 @@ void latency_step(struct detect *d)
 			report(d, k, &worst);
 		for (int s = 0; s < SERIES; s++)
 			k->fit[s].sum[(step + 1) % STEPS] = k->fit[s].count[(step + 1) % STEPS] = 0;
+	}
+}
+
+unsigned int latency_count(const struct latency_models *l)
+{
+	return l->n;
+}
+
+uint32_t latency_model(const struct latency_models *l, unsigned int n)
+{
+	return l->model[n]->entity;
+}
+
+void latency_keep(struct latency_models *l, uint32_t entity, struct blob *b)
+{
+	struct model *m = model_of(l, entity);
+
+	if (!m) {
+		b->bad = true;
+		return;
+	}
+	blob_bool(b, &m->told);
+	for (int s = 0; s < SERIES; s++) {
+		struct fit *f = &m->fit[s];
+
+		blob_f64s(b, f->w, TERMS);
+		blob_f64s(b, &f->p[0][0], (size_t)TERMS * TERMS);
+		blob_f64(b, &f->n);
+		blob_f64(b, &f->noise);
+		blob_f32s(b, f->sum, STEPS);
+		blob_f32s(b, f->count, STEPS);
+		for (int w = 0; w < WINDOWS; w++) {
+			blob_f64(b, &f->window[w].mean);
+			blob_f64(b, &f->window[w].var);
+			blob_f64(b, &f->window[w].looks);
+			blob_f64(b, &f->window[w].peak);
+			blob_f64(b, &f->window[w].dip);
+		}
+	}
+}
+
+void latency_forget(struct latency_models *l, uint32_t entity)
+{
+	for (unsigned int i = 0; i < l->n; i++) {
+		if (l->model[i]->entity != entity)
+			continue;
+		free(l->model[i]);
+		l->model[i] = l->model[--l->n];
 	}
 }

@@ -15,4 +15,11 @@ struct latency_models;
 int latency_open(struct latency_models **ret);
 struct latency_models *latency_free(struct latency_models *l);
 
+/* What is known of the n-th model; as blob, both ways. The load of the moment is not in it. */
+struct blob;
+unsigned int latency_count(const struct latency_models *l);
+uint32_t latency_model(const struct latency_models *l, unsigned int n);
+void latency_keep(struct latency_models *l, uint32_t entity, struct blob *b);
+void latency_forget(struct latency_models *l, uint32_t entity);
+
 #endif

@@ -87,11 +87,14 @@
 #define COST_RATIO 2.5
 #define COST_NET_RATIO 1.8     /* of an address's network */
 #define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
-#define COST_HABIT 1.2        /* times its own peaks */
+#define COST_Z 4.0             /* sigma on the scale of counts */
+#define COST_HABIT 1.45        /* times its own peaks */
 #define COST_NO_PEAK 6.0       /* times what is usual, where no peak is known yet */
 #define COST_YOUNG 40.0       /* steps: a peak of so few is worth half */
+#define COST_COLD 150.0        /* the same for a stream that has just begun */
+#define COST_QUICK 2.0         /* times what five minutes must show, in one minute */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
-#define COST_NEEDS 2           /* steps */
+#define COST_NEEDS 3           /* steps */
 
 /* Errors: a run of failures is judged by the log likelihood of a burst against the usual share, summed (CUSUM) */
 #define ERROR_PRIOR 0.01
@@ -154,6 +157,12 @@
 #define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
 
+/* Feedback */
+#define FEEDBACK_MORE 1.3      /* times the excess that was called a false positive: what is more is told */
+#define FEEDBACK_MOST 4.0      /* times the first such excess: further labels for the same do not reach beyond */
+#define FEEDBACK_SHARP 0.8     /* times the thresholds of what was called a true positive */
+#define FEEDBACK_CAPPED 0.9    /* strength of what detectors hold back whatever its size */
+
 #define LEAVE_VOLUME_S 45
 #define LEAVE_ERROR_S 60
 #define ACCEPT_ERROR_S 21600 /* nobody gets used to a broken model within half an hour */
@@ -187,6 +196,7 @@
 #define CROWD_FRESH 0.4        /* of the excess of a flash crowd comes from new addresses */
 #define CROWD_Z 4.0
 #define CROWD_KEY_NETWORKS 8u
+#define CROWD_SLOW 1.5         /* a crowd that ramps for an hour must not become what is usual */
 #define CROWD_SHARE 0.3        /* of all requests expected in five minutes */
 #define CROWD_MIN 60.0
 #define CROWD_FEW 8u
