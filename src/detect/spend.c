@@ -53,8 +53,14 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
 	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
 	*ret = r;
-	habit = (double)e->tok.old300 > 0 ? (double)e->tok.old300 * COST_HABIT * (1 + COST_YOUNG / e->worked) : COST_NO_PEAK * mu;
-	s = MIN(MIN(r.excess / cost_bar(d), (r.ratio - 1) / (COST_RATIO - 1)), x / MAX(habit, 1.0));
+	habit = (double)e->tok.old300 > 0 ? (double)e->tok.old300 * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u)) : COST_NO_PEAK * mu;
+	s = MIN(MIN(r.excess / cost_bar(d), (r.ratio - 1) / (COST_RATIO - 1)), MIN(x / MAX(habit, 1.0), r.z / COST_Z));
+	/* Far beyond anything: a minute is enough. */
+	if (e->tok.old60 > 0 && e->tok.old300 > 0 && entity_requests60(e) >= COST_CALLS) {
+		double x60 = entity_tokens60(e), quick = MIN((x60 - mu / 5) / cost_bar(d), x60 / (COST_QUICK * habit * (double)(e->tok.old60 / e->tok.old300)));
+
+		s = MAX(s, quick);
+	}
 	/* One address of a customer who has several: is it he, or has his work moved from one to another? */
 	if (e->kind == ENTITY_CLIENT_IP && e->net != NOBODY) {
 		struct entity *net = at(d, e->net);
@@ -99,17 +105,19 @@ static const struct candidate *smallest(const struct detect *d, const struct can
 	return best ? best : c;
 }
 
-void spend_tick(struct detect *d)
+void spend_step(struct detect *d)
 {
 	struct candidate list[CANDIDATES_MAX];
+	bool told[CANDIDATES_MAX] = { 0 };
 	size_t n = 0;
 
-	for (uint32_t k = 0; k < d->touches; k++) {
-		struct entity *e = at(d, d->touched[k]);
-		struct candidate c = { .entity = d->touched[k] };
+	for (uint32_t k = 0; k < d->actives; k++) {
+		struct entity *e = at(d, d->active[k]);
+		struct candidate c = { .entity = d->active[k] };
 
 		if (!is_identity(e) || n == CANDIDATES_MAX)
 			continue;
+		entity_advance(e, d->tick);
 		c.strength = spends(d, e, &c.r);
 		e->hist_cost = (uint8_t)(e->hist_cost << 1 | (c.strength >= 1));
 		if (c.strength > 0)
@@ -123,8 +131,10 @@ void spend_tick(struct detect *d)
 		struct finding f;
 		char who[ENTITY_NAME_MAX + 32];
 
-		if (c != &list[i])
+		if (told[i])
 			continue;
+		for (size_t j = 0; j < n; j++)
+			told[j] |= entity_related(d, list[j].entity, c->entity) || entity_related(d, list[j].entity, list[i].entity);
 		finding_init(&f, WATCH_COST, CLASS_COST_SPIKE, c->entity, c->strength, c->r.z);
 		f.needs = COST_NEEDS;
 		f.leave_s = LEAVE_COST_S;

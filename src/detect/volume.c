@@ -332,7 +332,7 @@ static bool judge_few(struct detect *d, const struct view *v)
 	if (strength < LEAVE_FACTOR * ODDS_LEAST)
 		return false;
 	traits_of(d, few, n, d->tick - (v->slow ? 60 : 15), &t, &ramp);
-	if (t.sources >= CROWD_KEY_SOURCES && at(d, few[0].entity)->kind >= ENTITY_API_KEY)
+	if (t.networks >= CROWD_KEY_NETWORKS && at(d, few[0].entity)->kind >= ENTITY_API_KEY)
 		return false; /* one key and a crowd behind it: a public application, or a botnet */
 	odds = attack_odds(d, &t, ramp, held / v->bar, false);
 	strength = MIN(held / v->bar / allowance(odds), MIN(z / (known ? Z_KNOWN : Z_ENTER) / allowance(odds), (ratio - 1) / (FLOOD_RATIO - 1)));
@@ -424,17 +424,29 @@ static uint32_t main_network(const struct detect *d, const struct traits_set *s,
 	return best;
 }
 
+/* New addresses of five minutes against what is usual: a crowd takes its time. */
+static double crowd_strength(struct detect *d)
+{
+	struct entity *e = at(d, d->fresh);
+	double mu = MIN(baseline_level(&e->req), CROWD_SLOW * (double)e->req.slow) * LONG_STEPS, x, z, all = baseline_level(&global_of(d)->req) * LONG_STEPS;
+
+	entity_advance(e, d->tick);
+	x = entity_requests300(e);
+	z = baseline_z(x, mu, (double)MAX(e->req.disp60, e->req.disp10), e->n);
+	return MIN(MIN((x - mu) / MAX(CROWD_SHARE * all, CROWD_MIN), z / CROWD_Z), x / MAX(FRESH_HABIT * (double)e->req.old300, 1.0));
+}
+
 static bool judge_many(struct detect *d, const struct view *v)
 {
 	struct traits_set *set;
 	struct reading fresh = read_requests(at(d, d->fresh), v->slow);
 	struct traits t;
 	struct finding f;
-	double odds, ramp, strength, anew, need, net_share, s = seconds_of(v), p, z;
+	double odds, ramp, strength, anew, crowd, need, net_share, s = seconds_of(v), p, z;
 	uint32_t net;
 	struct incident *in = incident_find(d, WATCH_VOLUME, NOBODY);
 
-	if (MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * ODDS_LEAST * v->bar || d->steps < WINDOW_STEPS)
+	if ((MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * ODDS_LEAST * v->bar && crowd_strength(d) < LEAVE_FACTOR) || d->steps < WINDOW_STEPS)
 		return false;
 	set = malloc(sizeof(*set));
 	if (!set)
@@ -462,12 +474,14 @@ static bool judge_many(struct detect *d, const struct view *v)
 		strength = anew;
 		z = fresh.z;
 	}
+	crowd = crowd_strength(d);
+	strength = odds < 0 ? MAX(strength, crowd) : strength;
 	if (strength < LEAVE_FACTOR)
 		return false;
 	dump(d, "many", &t, ramp, strength, v->all.excess / v->bar, v->all.ratio, z, v->slow, 0, t.sources, v->all.ratio, "", odds);
 	p = 1 / (1 + exp(-odds));
-	if (p < 0.5 && (isnan(t.v[T_FRESH]) || fresh.excess < CROWD_FRESH * v->all.excess || z < CROWD_Z))
-		strength = MIN(strength, 0.9); /* the same customers at work */
+	if (p < 0.5)
+		strength = MIN(crowd, fresh.excess / MAX(CROWD_FRESH * v->all.excess, 1.0)); /* else the same customers are at work */
 	finding_init(&f, WATCH_VOLUME, p >= 0.5 ? CLASS_DDOS : CLASS_FLASH_CROWD, NOBODY, strength, z);
 	f.confidence = MAX(p, 1 - p);
 	f.magnitude = v->all.ratio;
@@ -477,14 +491,19 @@ static bool judge_many(struct detect *d, const struct view *v)
 	f.needs = p >= 0.5 ? 2 : CROWD_NEEDS;
 	if (p >= 0.5 && d->steps >= RISE_STEPS && v->slow && v->all.ratio >= 5 && v->all.z >= Z_SURE)
 		f.severity = SEVERITY_CRITICAL;
-	if (p >= 0.5 && net != NOBODY && net_share >= FEW_SHARE) {
+	if (!isnan(t.v[T_AUTH]) && t.v[T_AUTH] >= 0.5) {
+		f.watch = WATCH_AUTH;
+		f.cls = CLASS_CREDENTIAL_ABUSE;
+		f.severity = SEVERITY_WARNING;
+		f.needs = 2;
+	} else if (p >= 0.5 && net != NOBODY && net_share >= FEW_SHARE) {
 		/* many addresses of one place are one source */
 		f.cls = CLASS_FLOOD;
 		f.scope = net;
 		finding_actor(&f, net, net_share);
 	}
 	/* A class once told stays unless the odds are good for another. */
-	if (in && in->f.cls != f.cls && (f.confidence < 0.75 || d->tick - in->told < UPDATE_FAST_S)) {
+	if (in && f.watch == WATCH_VOLUME && in->f.cls != f.cls && (f.confidence < 0.75 || d->tick - in->told < UPDATE_FAST_S)) {
 		f.cls = in->f.cls;
 		f.severity = in->f.severity;
 		f.confidence = in->f.confidence;
@@ -515,7 +534,7 @@ void volume_tick(struct detect *d)
 
 	if (getenv("WEIR_AT") && llabs(d->base + d->tick - atoll(getenv("WEIR_AT"))) < 40)
 		fprintf(stderr, "AT %d g x%g mu%g z%g old10 %g | slow x%g mu%g z%g old60 %g bar%g/%g disp%g/%g open%d cool%d fresh x%g mu%g\n", d->tick, quick.x, quick.mu, quick.z, (double)global_of(d)->req.old10, slow.x, slow.mu, slow.z, (double)global_of(d)->req.old60, bar_of(d,false), bar_of(d,true), (double)global_of(d)->req.disp10, (double)global_of(d)->req.disp60, open, d->cool-d->tick, read_requests(at(d,d->fresh),false).x,read_requests(at(d,d->fresh),false).mu);
-	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true) && read_requests(at(d, d->fresh), true).excess < 0.5 * bar_of(d, true))
+	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true) && read_requests(at(d, d->fresh), true).excess < 0.25 * bar_of(d, true))
 		return;
 	v = malloc(sizeof(*v));
 	if (!v)
