@@ -96,7 +96,7 @@ void growth_see(struct detect *d, const struct moment *m)
 		return;
 	x = log1p(((double)m->prompt + MAX((double)m->completion, 0.0)) / (double)m->weight);
 	f = full_of(d, at(d, who));
-	if (!f || at(d, who)->suspect)
+	if (!f)
 		return;
 	above = x - f->growth.ref;
 	add(d, &f->growth, x, (double)m->weight);

@@ -331,7 +331,9 @@ static void report_drop(struct detect *d, uint32_t who, const struct fall *fall,
 	f.leave_s = LEAVE_DROP_S;
 	f.magnitude = before / MAX(after, before / 100 + 1e-9);
 	f.start = d->base + (quiet > STEP_S ? e->last + 1 : MAX(d->tick - MINUTE_S * fall->minutes, 0));
-	f.severity = who == d->global && f.magnitude >= 5 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+	f.accept_s = ACCEPT_DROP_S;
+	/* A restart is silent for half a minute, too. */
+	f.severity = who == d->global && f.magnitude >= 5 && (quiet >= DROP_CRITICAL_S || fall->minutes * MINUTE_S >= 2 * DROP_CRITICAL_S) ? SEVERITY_CRITICAL : SEVERITY_WARNING;
 	if (who != d->global) {
 		finding_actor(&f, who, 1);
 		for (uint32_t j = 0; j < d->actives; j++)

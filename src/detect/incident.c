@@ -86,7 +86,6 @@ static const uint8_t explains[WATCH_COUNT][WATCH_COUNT] = {
 	[WATCH_ACCESS] = { [WATCH_VOLUME] = SAME, [WATCH_BEHAVE] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
 	[WATCH_AUTH] = { [WATCH_VOLUME] = SAME, [WATCH_BEHAVE] = SAME },
 	[WATCH_BEHAVE] = { [WATCH_VOLUME] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
-	[WATCH_COST] = { [WATCH_GROWTH] = SAME },
 	[WATCH_GROWTH] = { [WATCH_COST] = SAME },
 	[WATCH_ERROR] = { [WATCH_AUTH] = SAME, [WATCH_LATENCY] = ANY },
 	[WATCH_DROP] = { [WATCH_LATENCY] = ANY },
@@ -197,13 +196,21 @@ static void set_scope(const struct detect *d, struct incident *in)
 }
 
 /* What was seen when it was strongest is what its end, and a label, are about. */
-static void keep_best(struct incident *in, const struct finding *f)
+static void keep_best(const struct detect *d, struct incident *in, const struct finding *f)
 {
+	const struct entity *e = f->scope == NOBODY ? NULL : at(d, f->scope);
+
 	if (f->strength < in->strongest)
 		return;
 	in->strongest = f->strength;
 	in->bests = f->evidence_count;
 	memcpy(in->best, f->evidence, sizeof(in->best));
+	memcpy(in->said, f->summary, sizeof(in->said));
+	/* Many requests are one thing, large ones another. */
+	if (f->watch == WATCH_VOLUME && e && entity_requests60(e) > 0) {
+		in->bests = MIN(in->bests, (size_t)ANOMALY_EVIDENCE_MAX - 1);
+		in->best[in->bests++] = (struct anomaly_evidence){ "tokens_per_request", entity_tokens60(e) / entity_requests60(e), baseline_expected(&e->tok) / MAX(baseline_expected(&e->req), 0.01), 0 };
+	}
 }
 
 void incident_resume(struct detect *d, struct incident *in)
@@ -225,9 +232,10 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 	hold(d, &old, -1);
 	if (f->cls != old.cls)
 		in->strongest = 0;
-	keep_best(in, f);
+	keep_best(d, in, f);
 	in->f = *f;
-	if (f->joins && f->scope != old.scope)
+	/* While it wanes, what is left of it looks like anybody's. */
+	if ((f->joins || (f->strength < 1 && f->watch == old.watch && f->cls == old.cls)) && f->scope != old.scope)
 		in->f.scope = old.scope;
 	in->f.start = old.start;
 	in->f.score = MAX(old.score, f->score);
@@ -304,7 +312,7 @@ static struct incident *open_new(struct detect *d, const struct finding *f)
 	in->muted = feedback_mutes(d, f, true);
 	in->dismissed = in->confirmed = false;
 	in->strongest = 0;
-	keep_best(in, f);
+	keep_best(d, in, f);
 	in->related = 0;
 	in->opened = in->above = in->classed = d->tick;
 	set_scope(d, in);
@@ -383,7 +391,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 		struct incident *k = &d->incident[i];
 		bool lately;
 
-		if (!k->used || k->muted) /* what nobody was told of explains nothing */
+		if (!k->used || (k->muted && !feedback_excuses(d, k, f))) /* what nobody was told of explains nothing */
 			continue;
 		lately = !k->open && d->tick - k->closed < COOL_S;
 		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S)

@@ -35,7 +35,8 @@
 #define FRESH_MIN_S 60.0       /* an address is new for a quarter of what the stream is old, within these */
 #define FRESH_MAX_S 1800.0
 #define FULL_MAX 4096          /* identities whose habits are kept, 1.6 KB each */
-#define FULL_REQUESTS 30.0
+#define FULL_REQUESTS 20.0
+#define FULL_REQUESTS_KEY 10.0 /* keys are fewer, and where they are used from must be known early */
 #define FULL_IDLE_S 3600       /* who was silent for so long may be forgotten for another */
 #define USUAL_ARRIVALS 10      /* requests in a minute that say how requests look */
 
@@ -91,7 +92,7 @@
 #define COST_HABIT 1.45        /* times its own peaks */
 #define COST_NO_PEAK 6.0       /* times what is usual, where no peak is known yet */
 #define COST_YOUNG 40.0       /* steps: a peak of so few is worth half */
-#define COST_COLD 150.0        /* the same for a stream that has just begun */
+#define COST_COLD 360.0        /* the same for a stream that has just begun */
 #define COST_QUICK 2.0         /* times what five minutes must show, in one minute */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
 #define COST_NEEDS 3           /* steps */
@@ -167,6 +168,8 @@
 #define LEAVE_ERROR_S 60
 #define ACCEPT_ERROR_S 21600 /* nobody gets used to a broken model within half an hour */
 #define LEAVE_DROP_S 90
+#define ACCEPT_DROP_S 14400
+#define DROP_CRITICAL_S 120 /* a silence is critical after so long */
 #define LEAVE_ACCESS_S 300
 #define LEAVE_BEHAVE_S 300
 #define LEAVE_LATENCY_S 120
@@ -185,6 +188,7 @@
 #define SOURCE_QUIET -1.0      /* below these log odds one source's rise is not told, above it is an info, from 0 a warning */
 #define SURE_ODDS 1.5
 #define CROWD_BASE -1.2
+#define CROWD_BLIND 0.4        /* neither agents nor prompts are known */
 #define CROWD_LIFT 0.5
 #define CROWD_AGENT 1.3
 #define CROWD_KEYLESS 1.0
@@ -208,17 +212,25 @@
 #define ODDS_SHORT 1.1
 #define ODDS_REFUSED 1.0
 #define ODDS_LIMITED 0.5
-#define ODDS_NARROW 0.6
+#define ODDS_NARROW 0.9
 #define ODDS_RHYTHM 0.6
 
 /* Access */
-#define SHARING_WINDOW_S 600
-#define SHARING_LAMBDA 0.3
-#define SHARING_MIN_NETS 3.0
+#define SHARING_WINDOW_S 1200  /* in which networks are new */
+#define SHARING_YOUNG_S 600    /* a key's first networks are its own */
+#define SHARING_STEP_S 600     /* the unit of its habit */
+#define SHARING_LAMBDA 0.3     /* new networks that anybody may have in a window */
+#define SHARING_MIN_NETS 4.0   /* a customer whose egress moves gets two or three */
 #define SHARING_Z 2.0
-#define SHARING_MINUTES 20u
-#define SHARING_SHARE 0.1
-#define SHARING_REQUESTS 4.0
+#define SHARING_PEAK 1.3       /* times its own busiest ten minutes */
+#define SHARING_KNOWN 0.5      /* of the networks known before: who uses many gets more of them */
+#define SHARING_SHARE 0.08     /* of its requests come from the new ones */
+#define SHARING_REQUESTS 5.0
+#define SHARING_OLD_S 3600     /* the old ones are still in use */
+#define SHARING_PEAK_KEEP 0.995 /* a ten minutes: half in a day */
+#define CROWD_NETS 8.0        /* so many, and either new users with them, */
+#define CROWD_USERS 0.5
+#define CROWD_OF_ALL 0.4       /* or so much of all that is expected: not one key's thieves but an audience */
 #define AUTH_MIN 12.0
 #define AUTH_Z 6.0
 #define AUTH_HABIT 1.3
@@ -231,11 +243,17 @@
 #define SCRAPE_SHORT 1.0       /* log tokens below its past */
 #define PAST_LOOKS 5.0
 #define BEHAVE_WINDOW_S 300
+#define BEHAVE_SLOW_S 1800     /* for whoever sends fewer than */
+#define BEHAVE_SAMPLE 30u
+#define BEHAVE_WANDER 2.0      /* of its own deviations are no news */
+#define BEHAVE_OWN 4.0         /* a key that sends so many times more than the address is not only his */
+#define BEHAVE_LEARN -0.5      /* log odds below which it is ordinary, and learnt */
+#define PROBE_LENGTHS 0.5      /* edits of one prompt are of one length */
 #define BEHAVE_MIN 15u
-#define BEHAVE_EVERY 15.0
+#define BEHAVE_EVERY 10.0
 #define BEHAVE_PAUSE_S 20
 #define BEHAVE_STEPS 30
-#define SCRAPE_BASE -3.0
+#define SCRAPE_BASE -3.2
 #define SCRAPE_RHYTHM 1.0
 #define SCRAPE_NEAR 1.2
 #define SCRAPE_DISTINCT 0.5
@@ -244,8 +262,8 @@
 #define SCRAPE_LONG 0.7
 #define PROBE_BASE -2.0
 #define PROBE_INJECTION 1.6
-#define PROBE_NEAR 0.8
-#define PROBE_SHORT 0.8
+#define PROBE_NEAR 1.0
+#define PROBE_SHORT 1.0
 #define PROBE_REFUSED 0.8
 
 /* Growth: log tokens per request, in blocks of ten minutes and of an hour; a ramp against a constant and against one step */
