@@ -45,7 +45,7 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 	double mu = baseline_expected(&e->tok) * LONG_STEPS, x = entity_tokens300(e), habit, s;
 	struct reading r;
 
-	if (own < COST_STEPS || e->worked < COST_WORKED || x - mu < LEAVE_FACTOR * cost_bar(d))
+	if (own < COST_STEPS || e->worked < COST_WORKED || !(e->tok.old300 > 0) || x - mu < LEAVE_FACTOR * cost_bar(d))
 		return 0;
 	if (e->kind == ENTITY_CLIENT_IP && e->keys)
 		return 0; /* who pays has a name */
@@ -53,10 +53,10 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
 	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
 	*ret = r;
-	habit = (double)e->tok.old300 > 0 ? (double)e->tok.old300 * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u)) : COST_NO_PEAK * mu;
+	habit = (double)e->tok.old300 * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
 	s = MIN(MIN(r.excess / cost_bar(d), (r.ratio - 1) / (COST_RATIO - 1)), MIN(x / MAX(habit, 1.0), r.z / COST_Z));
 	/* Far beyond anything: a minute is enough. */
-	if (e->tok.old60 > 0 && e->tok.old300 > 0 && entity_requests60(e) >= COST_CALLS) {
+	if (e->tok.old60 > 0 && entity_requests60(e) >= COST_CALLS) {
 		double x60 = entity_tokens60(e), quick = MIN((x60 - mu / 5) / cost_bar(d), x60 / (COST_QUICK * habit * (double)(e->tok.old60 / e->tok.old300)));
 
 		s = MAX(s, quick);

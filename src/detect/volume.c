@@ -89,10 +89,14 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 	odds += ODDS_SHORT * clip((t->completions / MAX((double)t->arrivals, 1.0) - 0.2) / 0.4, 0, 1) * clip((usual(d, T_COMPLETION) - t->v[T_COMPLETION] - 0.3) / 0.7, -1, 2);
 	odds += ODDS_REFUSED * clip((refused - refused_usual - 0.03) / 0.12, -0.2, 2);
 	odds += ODDS_LIMITED * clip((limited - 0.05) / 0.3, 0, 1); /* a server under load refuses customers, too */
-	odds += ODDS_NARROW * clip((usual(d, T_PROMPT_SD) - t->v[T_PROMPT_SD] - 0.2) / 0.4, -0.5, 1.5);
+	/* Prompts all of one length, or of any length at random: customers are neither. */
+	if (usual(d, T_PROMPT_SD) >= 0.5)
+		odds += ODDS_NARROW * (clip((0.35 - t->v[T_PROMPT_SD]) / 0.25, 0, 1.5) + clip((t->v[T_PROMPT_SD] - usual(d, T_PROMPT_SD) - 0.3) / 0.4, 0, 1.5));
 	odds += ODDS_RHYTHM * clip((0.6 - t->v[T_GAP_CV]) / 0.3, -0.7, 1.5);
 	if (!many)
 		return odds;
+	if (isnan(t->v[T_TOP_AGENT]) && isnan(t->v[T_SAME]))
+		odds += CROWD_BLIND;
 	odds += CROWD_AGENT * clip((t->v[T_TOP_AGENT] - usual(d, T_TOP_AGENT) - 0.1) / 0.2, -1.5, 2);
 	odds += CROWD_KEYLESS * clip((t->v[T_KEYLESS] - usual(d, T_KEYLESS) - 0.1) / 0.4, -0.3, 1);
 	odds += CROWD_EVEN * clip((0.5 - t->v[T_EVEN]) / 0.4, -1, 1);
