@@ -90,7 +90,6 @@
 #define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
 #define COST_Z 4.0             /* sigma on the scale of counts */
 #define COST_HABIT 1.45        /* times its own peaks */
-#define COST_NO_PEAK 6.0       /* times what is usual, where no peak is known yet */
 #define COST_YOUNG 40.0       /* steps: a peak of so few is worth half */
 #define COST_COLD 360.0        /* the same for a stream that has just begun */
 #define COST_QUICK 2.0         /* times what five minutes must show, in one minute */
