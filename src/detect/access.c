@@ -8,6 +8,63 @@
 void access_init(struct access_state *a)
 {
 	memset(a, 0, sizeof(*a));
+	a->begun = -1;
+}
+
+void access_done(struct access_state *a)
+{
+	free(a->known);
+	a->known = NULL;
+}
+
+static struct known_net *place_of(struct known_net *table, uint32_t cap, uint32_t net)
+{
+	uint32_t i = net * 2654435761u & (cap - 1);
+
+	while (table[i].net && table[i].net != net)
+		i = (i + 1) & (cap - 1);
+	return &table[i];
+}
+
+/* More room; at the ceiling the half that was idle for longest is forgotten. */
+static bool make_room(struct access_state *a, int32_t now)
+{
+	uint32_t cap = a->cap ? a->cap * 2 : KNOWN_NETS_MIN, kept = 0;
+	int32_t before = -1;
+	struct known_net *t;
+
+	if (cap > KNOWN_NETS_MAX) {
+		double sum = 0;
+
+		cap = KNOWN_NETS_MAX;
+		for (uint32_t i = 0; i < a->cap; i++)
+			sum += a->known[i].net ? (double)a->known[i].last : 0;
+		before = (int32_t)(sum / MAX(a->used, 1u));
+		a->forgets = now - before < SHARING_OLD_S;
+	}
+	t = calloc(cap, sizeof(*t));
+	if (!t)
+		return false;
+	for (uint32_t i = 0; i < a->cap; i++) {
+		if (a->known[i].net && a->known[i].last > before) {
+			*place_of(t, cap, a->known[i].net) = a->known[i];
+			kept++;
+		}
+	}
+	free(a->known);
+	a->known = t;
+	a->cap = cap;
+	a->used = kept;
+	return kept < cap * 3 / 4;
+}
+
+void access_put(struct access_state *a, const struct known_net *net, int32_t now)
+{
+	if (!net->net || (a->used >= a->cap * 3 / 4 && !make_room(a, now)))
+		return;
+	if (!place_of(a->known, a->cap, net->net)->net)
+		a->used++;
+	*place_of(a->known, a->cap, net->net) = *net;
 }
 
 /* One request of a key (or user) from a network. */
@@ -15,102 +72,149 @@ void access_see(struct detect *d, struct entity *e, uint32_t net)
 {
 	struct full *f = full_of(d, e);
 	struct access_state *a;
-	int free_slot = 0;
+	struct known_net *k;
 
-	if (!f)
+	if (!f || !net)
 		return;
 	a = &f->access;
-	for (int i = 0; i < KNOWN_NETS; i++) {
-		if (a->known[i].net == net) {
-			a->known[i].last = d->tick;
-			a->known[i].n += 1;
-			return;
-		}
-		if (!a->known[i].net || (a->known[free_slot].net && a->known[i].last < a->known[free_slot].last))
-			free_slot = i;
+	if (a->begun < 0)
+		a->begun = d->tick;
+	k = a->cap ? place_of(a->known, a->cap, net) : NULL;
+	if (k && k->net) {
+		k->last = d->tick;
+		return;
 	}
-	a->known[free_slot].net = net;
-	a->known[free_slot].first = a->known[free_slot].last = d->tick;
-	a->known[free_slot].n = 1;
-	a->recent[a->next % KNOWN_NETS] = net;
-	a->recent_at[a->next % KNOWN_NETS] = d->tick;
-	a->next++;
+	if (a->used >= a->cap * 3 / 4 && !make_room(a, d->tick))
+		return;
+	*place_of(a->known, a->cap, net) = (struct known_net){ .net = net, .first = d->tick, .last = d->tick };
+	a->used++;
 }
 
 /* ---- a key from many new networks ------------------------------------------------------------------ */
+struct sharing {
+	double fresh, fresh_step, old, before, requests, from_fresh, users;
+	uint32_t ip[SOURCES_MAX], user[SOURCES_MAX];
+	double per_ip[SOURCES_MAX];
+	unsigned int ips, user_n, pairs;
+	int32_t first, old_last;
+};
+
+static void sharing_count(const struct access_state *a, int32_t tick, struct sharing *s)
+{
+	int32_t since = MAX(tick - SHARING_WINDOW_S, a->begun + SHARING_YOUNG_S);
+
+	s->first = tick;
+	for (uint32_t k = 0; k < a->cap; k++) {
+		const struct known_net *n = &a->known[k];
+
+		if (!n->net)
+			continue;
+		if (n->first > since) {
+			s->fresh++;
+			s->fresh_step += n->first > tick - SHARING_STEP_S;
+			s->first = MIN(s->first, n->first);
+		} else {
+			s->before++;
+			s->old += n->last > tick - SHARING_OLD_S;
+			s->old_last = MAX(s->old_last, n->last);
+		}
+	}
+}
+
+/* Which of its requests come from there. */
+static void sharing_requests(const struct detect *d, const struct entity *e, struct sharing *s)
+{
+	struct access_state *a = &e->full->access;
+	int chain = e->kind == ENTITY_API_KEY ? WHO_KEY : WHO_USER;
+	const struct moment *m;
+
+	for (uint32_t seq = e->recent; (m = recent_at(&d->recent, seq)) && m->tick >= s->first && m->tick >= e->born; seq = m->prev[chain]) {
+		const struct entity *ip;
+		const struct known_net *net;
+		unsigned int k;
+
+		if (!(m->what & MOMENT_ARRIVAL) || m->who[WHO_IP] == NOBODY)
+			continue;
+		ip = at(d, m->who[WHO_IP]);
+		s->requests += (double)m->weight;
+		if (ip->net == NOBODY)
+			continue;
+		net = place_of(a->known, a->cap, (uint32_t)at(d, ip->net)->hash);
+		if (!net->net || net->first < s->first)
+			continue;
+		s->from_fresh += (double)m->weight;
+		for (k = 0; k < s->ips && s->ip[k] != m->who[WHO_IP]; k++)
+			;
+		if (k == s->ips && s->ips < SOURCES_MAX) {
+			s->ip[k] = m->who[WHO_IP];
+			s->ips++;
+		}
+		if (k < s->ips)
+			s->per_ip[k] += (double)m->weight;
+		if (m->who[WHO_USER] == NOBODY)
+			continue;
+		for (k = 0; k < s->user_n && s->user[k] != m->who[WHO_USER]; k++)
+			;
+		if (k == s->user_n && s->user_n < SOURCES_MAX) {
+			s->user[s->user_n++] = m->who[WHO_USER];
+			s->users += at(d, m->who[WHO_USER])->born >= s->first - 1;
+		}
+	}
+}
+
 static void judge_sharing(struct detect *d, uint32_t i)
 {
 	struct entity *e = at(d, i);
 	struct access_state *a = &e->full->access;
-	double fresh = 0, old = 0, requests = 0, from_fresh = 0, lambda, z, strength;
-	uint32_t ips[SOURCES_MAX];
-	double per_ip[SOURCES_MAX], total = 0;
-	unsigned int n = 0;
-	const struct moment *m;
+	struct sharing s = { 0 };
+	double lambda, z, strength;
 	struct finding f;
 	char who[ENTITY_NAME_MAX + 32];
-	int chain = e->kind == ENTITY_API_KEY ? WHO_KEY : WHO_USER;
-	int32_t since = d->tick - SHARING_WINDOW_S, first = d->tick;
 
-	for (int k = 0; k < KNOWN_NETS; k++) {
-		if (!a->known[k].net)
-			continue;
-		if (a->known[k].first > since)
-			fresh++;
-		else if (a->known[k].last > since)
-			old++;
-	}
-	lambda = (double)a->novelty + SHARING_LAMBDA;
-	z = 2 * (sqrt(fresh + 0.375) - sqrt(lambda + 0.375));
-	if (fresh >= SHARING_MIN_NETS * LEAVE_FACTOR && z >= SHARING_Z * LEAVE_FACTOR && a->minutes >= SHARING_MINUTES && old >= 1) {
-		for (uint32_t seq = e->recent; (m = recent_at(&d->recent, seq)) && m->tick > since && m->tick >= e->born; seq = m->prev[chain]) {
-			const struct entity *ip;
-			bool is_new = false;
-			unsigned int k;
+	if (!a->cap || d->tick - a->begun < SHARING_YOUNG_S)
+		return;
+	sharing_count(a, d->tick, &s);
+	lambda = (double)a->novelty * SHARING_WINDOW_S / SHARING_STEP_S + SHARING_LAMBDA;
+	z = 2 * (sqrt(s.fresh + 0.375) - sqrt(lambda + 0.375));
+	strength = MIN(s.fresh / SHARING_MIN_NETS, z / SHARING_Z);
+	strength = MIN(strength, s.fresh / MAX(SHARING_PEAK * (double)a->peak, 1.0));
+	strength = MIN(strength, s.fresh / MAX(SHARING_KNOWN * s.before, 1.0));
+	if (strength >= LEAVE_FACTOR && s.old >= 1 && !a->forgets) {
+		double quiet = baseline_expected(&e->req) * (d->tick - s.first) / STEP_S;
 
-			if (!(m->what & MOMENT_ARRIVAL) || m->who[WHO_IP] == NOBODY)
-				continue;
-			ip = at(d, m->who[WHO_IP]);
-			requests += (double)m->weight;
-			for (int q = 0; q < KNOWN_NETS && ip->net != NOBODY; q++)
-				is_new |= a->known[q].net == (uint32_t)at(d, ip->net)->hash && a->known[q].first > since;
-			if (!is_new)
-				continue;
-			from_fresh += (double)m->weight;
-			first = MIN(first, m->tick);
-			for (k = 0; k < n && ips[k] != m->who[WHO_IP]; k++)
-				;
-			if (k == n && n < SOURCES_MAX) {
-				ips[n] = m->who[WHO_IP];
-				per_ip[n++] = 0;
-			}
-			if (k < n)
-				per_ip[k] += (double)m->weight;
-			total += (double)m->weight;
-		}
-		strength = MIN(MIN(fresh / SHARING_MIN_NETS, z / SHARING_Z), requests > 0 ? from_fresh / requests / SHARING_SHARE : 0);
-		strength = MIN(strength, from_fresh / SHARING_REQUESTS);
+		sharing_requests(d, e, &s);
+		strength = MIN(strength, s.requests > 0 ? s.from_fresh / s.requests / SHARING_SHARE : 0);
+		strength = MIN(strength, s.from_fresh / SHARING_REQUESTS);
+		/* A customer who moved is no longer where he was. */
+		if (s.old_last < s.first && quiet > SHARING_REQUESTS && s.fresh < 2 * SHARING_MIN_NETS)
+			strength = 0;
+		if (s.ips >= CROWD_USERS * 8 && s.users >= CROWD_USERS * s.ips)
+			strength = 0;
+		if (s.fresh >= CROWD_NETS && s.from_fresh * STEP_S / MAX(d->tick - s.first, 60) > CROWD_OF_ALL * baseline_expected(&global_of(d)->req))
+			strength = 0;
 		if (strength >= LEAVE_FACTOR) {
 			finding_init(&f, WATCH_ACCESS, CLASS_KEY_SHARING, i, strength, z);
 			f.needs = 1;
 			f.leave_s = LEAVE_ACCESS_S;
-			f.magnitude = fresh;
-			f.start = d->base + first;
+			f.magnitude = s.fresh;
+			f.confidence = 1 - 0.5 / MAX(strength, 1.0);
+			f.start = d->base + s.first;
 			finding_actor(&f, i, 1);
-			for (unsigned int k = 0; k < n; k++)
-				finding_actor(&f, ips[k], per_ip[k] / MAX(total, 1.0));
-			finding_evidence(&f, "new_networks", fresh, lambda, z);
-			finding_evidence(&f, "known_networks_in_use", old, old, 0);
-			finding_evidence(&f, "share_from_new_networks", from_fresh / MAX(requests, 1.0), 0, 0);
-			finding_say(&f, "%s is used from %.0f networks it was never used from (%.1f are usual in 10 min), beside %.0f known ones", describe_who(d, i, who, sizeof(who)), fresh,
-				    (double)a->novelty, old);
+			for (unsigned int k = 0; k < s.ips; k++)
+				finding_actor(&f, s.ip[k], s.per_ip[k] / MAX(s.from_fresh, 1.0));
+			finding_evidence(&f, "new_networks", s.fresh, lambda, z);
+			finding_evidence(&f, "known_networks_in_use", s.old, s.old, 0);
+			finding_evidence(&f, "share_from_new_networks", s.from_fresh / MAX(s.requests, 1.0), 0, 0);
+			finding_say(&f, "%s is used from %.0f networks it was never used from (%.1f are usual in that time), beside %.0f known ones", describe_who(d, i, who, sizeof(who)), s.fresh,
+				    lambda - SHARING_LAMBDA, s.old);
 			incident_report(d, &f);
 		}
 	}
-	if (d->tick % SHARING_WINDOW_S < STEP_S && !e->suspect) {
-		a->minutes += SHARING_WINDOW_S / 60;
-		if (a->minutes > SHARING_MINUTES / 2)
-			a->novelty += (float)(MAX(0.08, 10.0 / a->minutes) * (fresh - (double)a->novelty));
+	if (d->tick % SHARING_STEP_S < STEP_S && !e->suspect && d->tick - a->begun >= SHARING_YOUNG_S + SHARING_STEP_S) {
+		double steps = (double)(d->tick - a->begun - SHARING_YOUNG_S) / SHARING_STEP_S;
+
+		a->novelty += (float)(MAX(0.02, 1 / (steps + 1)) * (s.fresh_step - (double)a->novelty));
+		a->peak = (float)MAX((double)a->peak * SHARING_PEAK_KEEP, s.fresh_step);
 	}
 }
 

@@ -10,18 +10,19 @@
 #include "detect/traits.h"
 
 /* access.c: from where a key, or a user, is used. */
-#define KNOWN_NETS 24
+#define KNOWN_NETS_MIN 16u
+#define KNOWN_NETS_MAX 512u /* 6 KB; a key with more is everybody's */
+struct known_net {
+	uint32_t net; /* hash; 0: free */
+	int32_t first, last;
+};
 struct access_state {
-	struct {
-		uint32_t net; /* hash; 0: free */
-		int32_t first, last;
-		float n;
-	} known[KNOWN_NETS];
-	uint32_t recent[KNOWN_NETS]; /* ring of networks new to it, with their times */
-	int32_t recent_at[KNOWN_NETS];
+	struct known_net *known; /* open addressing; NULL until the first */
+	uint32_t cap, used;
+	int32_t begun;    /* tick of the first request seen */
 	float novelty;    /* usual new networks per 10 min */
-	uint32_t minutes; /* it has been looked at */
-	uint16_t next;
+	float peak;       /* the most, decayed */
+	bool forgets;     /* more networks in use than can be kept */
 };
 
 /* growth.c: log tokens per request, by ten minutes for half a day and by the hour for five. */
@@ -77,6 +78,7 @@ struct full {
 	int32_t looked;   /* tick of the last look */
 	float since_look; /* requests since */
 	uint32_t looks;
+	int32_t odd;      /* tick since which it has not behaved as usual; 0: it does */
 	struct access_state access;
 	struct growth_state growth;
 	struct drop_state drop;
@@ -84,6 +86,9 @@ struct full {
 
 void full_free(struct full *f);
 void access_init(struct access_state *a);
+void access_done(struct access_state *a);
+/* A network that is known already, from the state that was kept. */
+void access_put(struct access_state *a, const struct known_net *net, int32_t now);
 void growth_init(struct growth_state *g);
 
 #endif

@@ -93,7 +93,7 @@ static void learn_usual(struct detect *d)
 
 struct full *full_of(struct detect *d, struct entity *e)
 {
-	if (!e->full && (double)e->requests >= FULL_REQUESTS) {
+	if (!e->full && (double)e->requests >= (e->kind == ENTITY_API_KEY ? FULL_REQUESTS_KEY : FULL_REQUESTS)) {
 		if (d->entities.fulls >= FULL_MAX && !entities_forget_full(&d->entities, d->tick - FULL_IDLE_S))
 			return NULL;
 		e->full = calloc(1, sizeof(*e->full));
@@ -109,6 +109,8 @@ struct full *full_of(struct detect *d, struct entity *e)
 
 void full_free(struct full *f)
 {
+	if (f)
+		access_done(&f->access);
 	free(f);
 }
 

@@ -105,22 +105,32 @@ static void errors(struct blob *b, struct errors *e, int32_t now)
 
 static void access_kept(struct blob *b, struct access_state *a, int32_t now)
 {
-	uint32_t n = 0;
+	uint32_t n = blob_below(b, b->write ? a->used : 0, KNOWN_NETS_MAX + 1);
 
-	for (int i = 0; i < KNOWN_NETS; i++)
-		n += b->write && a->known[i].net;
-	n = blob_below(b, n, KNOWN_NETS + 1);
-	for (uint32_t i = 0, k = 0; i < KNOWN_NETS && k < n && !b->bad; i++) {
-		if (b->write && !a->known[i].net)
-			continue;
-		blob_u32(b, &a->known[i].net);
-		moment(b, &a->known[i].first, now);
-		moment(b, &a->known[i].last, now);
-		blob_f32(b, &a->known[i].n);
+	if (!b->write) {
+		access_done(a);
+		access_init(a);
+	}
+	for (uint32_t i = 0, k = 0; k < n && !b->bad; i++) {
+		struct known_net net = { 0 };
+
+		if (b->write) {
+			if (i == a->cap)
+				break;
+			if (!a->known[i].net)
+				continue;
+			net = a->known[i];
+		}
+		blob_u32(b, &net.net);
+		moment(b, &net.first, now);
+		moment(b, &net.last, now);
+		if (!b->write)
+			access_put(a, &net, now);
 		k++;
 	}
+	moment(b, &a->begun, now);
 	blob_f32(b, &a->novelty);
-	blob_u32(b, &a->minutes);
+	blob_f32(b, &a->peak);
 }
 
 static void ring(struct blob *b, struct growth_ring *q, struct growth_block *block, int32_t size, int32_t block_s, int32_t now)
@@ -495,6 +505,7 @@ static void incident_kept(struct blob *b, struct detect *d, struct incident *in,
 	moment(b, &in->classed, now);
 	blob_text(b, in->scope_value, sizeof(in->scope_value));
 	blob_text(b, f->summary, sizeof(f->summary));
+	blob_text(b, in->said, sizeof(in->said));
 	evidence(b, f->evidence, &f->evidence_count, d->kept ? d->kept->feature[slot] : NULL);
 	evidence(b, in->best, &in->bests, d->kept ? d->kept->feature[slot] + ANOMALY_EVIDENCE_MAX : NULL);
 	scope = actor(b, d, scope);
