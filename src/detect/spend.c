@@ -53,13 +53,13 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
 	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
 	*ret = r;
-	habit = (double)e->tok.old300 * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
+	habit = MAX((double)e->tok.old300, mu) * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
 	s = MIN(MIN(r.excess / cost_bar(d), (r.ratio - 1) / (COST_RATIO - 1)), MIN(x / MAX(habit, 1.0), r.z / COST_Z));
 	/* Far beyond anything: a minute is enough. */
 	if (e->tok.old60 > 0 && entity_requests60(e) >= COST_CALLS) {
 		double x60 = entity_tokens60(e), quick = MIN((x60 - mu / 5) / cost_bar(d), x60 / (COST_QUICK * habit * (double)(e->tok.old60 / e->tok.old300)));
 
-		s = MAX(s, quick);
+		s = MAX(s, MIN(quick, r.z / COST_Z));
 	}
 	/* One address of a customer who has several: is it he, or has his work moved from one to another? */
 	if (e->kind == ENTITY_CLIENT_IP && e->net != NOBODY) {
