@@ -58,7 +58,7 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 	for (unsigned int k = 0; k < f->actors; k++)
 		name(a, at(d, f->actor[k]), f->share[k]);
 	if (ev == EVENT_CLOSE)
-		snprintf(summary, n, "over after %.0f s: %s", MAX(a->end - a->start, 0.0), f->summary);
+		snprintf(summary, n, "over after %.0f s: %s", MAX(a->end - a->start, 0.0), in->bests ? in->said : f->summary);
 	else
 		snprintf(summary, n, "%s", f->summary);
 }

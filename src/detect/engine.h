@@ -100,6 +100,7 @@ struct incident {
 	double strongest; /* of all reports; what was seen then is what a label is about */
 	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
 	size_t bests;
+	char said[400];
 };
 
 /* What a detector saw, and was not yet enough. */
@@ -239,6 +240,8 @@ void detect_wake(struct detect *d, uint32_t i);
 struct blob;
 /* Would a label keep this quiet? suppressed: count it there. */
 bool feedback_mutes(struct detect *d, const struct finding *f, bool count);
+/* f is about what k's actors spend, and k, kept quiet, was labelled with requests as large. */
+bool feedback_excuses(const struct detect *d, const struct incident *k, const struct finding *f);
 /* Called a true positive before: it takes less. */
 bool feedback_sharpens(const struct detect *d, const struct finding *f);
 unsigned int feedback_count(const struct detect *d);

@@ -37,6 +37,7 @@ static const struct {
 	{ "ttft_ratio", ROW_SIZE, 0.02 },
 	{ "time_per_token_ratio", ROW_SIZE, 0.02 },
 	{ "duration_ratio", ROW_SIZE, 0.02 },
+	{ "tokens_per_request", ROW_CONTEXT, 0 }, /* of who floods: feedback_excuses() */
 	{ "injection_score", ROW_SHAPE, 0.15 },
 	{ "same_prompt_share", ROW_SHAPE, 0.25 },
 	{ "near_duplicate_share", ROW_SHAPE, 0.25 },
@@ -159,7 +160,7 @@ static bool more(const struct label *l, const struct finding *f)
 		const struct anomaly_evidence *e = &f->evidence[k];
 		uint32_t row = row_of(e->feature);
 
-		if (row == ARRAY_SIZE(rows))
+		if (row == ARRAY_SIZE(rows) || rows[row].kind == ROW_CONTEXT)
 			continue;
 		/* What all send is nothing of the source's, and what a customer spends on is his affair. */
 		if (!strcmp(e->feature, "requests_per_s") && (sourced || f->watch == WATCH_COST))
@@ -191,6 +192,9 @@ static bool same_scope(const struct detect *d, const struct label *l, const stru
 		return !e && l->kind == ENTITY_GLOBAL;
 	if (l->kind == (enum entity_kind)e->kind && !strncmp(l->value, e->name, ENTITY_NAME_MAX))
 		return true;
+	/* What a whole network may send, one of it may. */
+	if (l->kind == ENTITY_NETWORK && e->net != NOBODY && !strncmp(l->value, at(d, e->net)->name, ENTITY_NAME_MAX))
+		return true;
 	for (unsigned int k = 0; k < f->actors; k++) {
 		const struct entity *a = at(d, f->actor[k]);
 
@@ -215,6 +219,26 @@ bool feedback_mutes(struct detect *d, const struct finding *f, bool count)
 		l->suppressed += count;
 		l->changed |= count;
 		return true;
+	}
+	return false;
+}
+
+bool feedback_excuses(const struct detect *d, const struct incident *k, const struct finding *f)
+{
+	uint32_t row = row_of("tokens_per_request");
+	double observed = -1;
+
+	if (f->watch != WATCH_COST)
+		return false;
+	for (size_t i = 0; i < f->evidence_count; i++)
+		if (row_of(f->evidence[i].feature) == row)
+			observed = f->evidence[i].observed;
+	for (uint32_t i = 0; d->feedback && i < d->feedback->n && observed >= 0; i++) {
+		const struct label *l = &d->feedback->v[i];
+
+		for (uint32_t j = 0; j < l->n && about(d, l, &k->f, false); j++)
+			if (l->v[j].row == row && observed <= FEEDBACK_MORE * l->v[j].observed)
+				return true;
 	}
 	return false;
 }

@@ -143,7 +143,7 @@ static void ring(struct blob *b, struct growth_ring *q, struct growth_block *blo
 	blob_i32(b, &q->first);
 	blob_f32(b, &q->jitter);
 	blob_f32(b, &q->pairs);
-	b->bad |= q->index < NEVER || q->index > now / block_s || q->first < NEVER || q->first > q->index || q->index - q->first > size;
+	b->bad |= q->index < NEVER || q->index > now / block_s || q->first < NEVER || (q->index >= 0 && (q->first > q->index || q->index - q->first > size));
 	for (int32_t i = 0; i < size && b->write; i++)
 		n += block[i].n > 0;
 	n = blob_below(b, n, (unsigned int)size + 1);
@@ -505,6 +505,7 @@ static void incident_kept(struct blob *b, struct detect *d, struct incident *in,
 	moment(b, &in->classed, now);
 	blob_text(b, in->scope_value, sizeof(in->scope_value));
 	blob_text(b, f->summary, sizeof(f->summary));
+	blob_text(b, in->said, sizeof(in->said));
 	blob_text(b, in->said, sizeof(in->said));
 	evidence(b, f->evidence, &f->evidence_count, d->kept ? d->kept->feature[slot] : NULL);
 	evidence(b, in->best, &in->bests, d->kept ? d->kept->feature[slot] + ANOMALY_EVIDENCE_MAX : NULL);
