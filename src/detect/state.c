@@ -506,7 +506,6 @@ static void incident_kept(struct blob *b, struct detect *d, struct incident *in,
 	blob_text(b, in->scope_value, sizeof(in->scope_value));
 	blob_text(b, f->summary, sizeof(f->summary));
 	blob_text(b, in->said, sizeof(in->said));
-	blob_text(b, in->said, sizeof(in->said));
 	evidence(b, f->evidence, &f->evidence_count, d->kept ? d->kept->feature[slot] : NULL);
 	evidence(b, in->best, &in->bests, d->kept ? d->kept->feature[slot] + ANOMALY_EVIDENCE_MAX : NULL);
 	scope = actor(b, d, scope);
