@@ -195,6 +195,7 @@ static void full(struct blob *b, struct full *f, bool has_drop, int32_t now)
 	moment(b, &f->looked, now);
 	blob_f32(b, &f->since_look);
 	blob_u32(b, &f->looks);
+	moment(b, &f->odd, now);
 	access_kept(b, &f->access, now);
 	growth(b, &f->growth, now);
 	blob_bool(b, &has_drop);
