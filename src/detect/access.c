@@ -224,7 +224,8 @@ struct auth_sum {
 	uint32_t ip[SOURCES_MAX], key[SOURCES_MAX];
 	double per_ip[SOURCES_MAX], per_key[SOURCES_MAX], keyless;
 	unsigned int ips, keys;
-	double theirs; /* all requests of the addresses that are refused */
+	unsigned int top_ip, top_key;
+	double theirs, theirs_failed; /* all requests, and the refused ones, of addresses that are nobody's gateway */
 	int32_t first;
 };
 
@@ -243,19 +244,13 @@ static void auth_add(uint32_t *who, double *n, unsigned int *used, uint32_t v, d
 	n[k] += w;
 }
 
-static void judge_auth(struct detect *d)
+/* What was refused in the last `span` seconds, and who sent it. */
+static void auth_gather(const struct detect *d, int32_t span, struct auth_sum *s)
 {
-	struct auth_sum *s = calloc(1, sizeof(*s));
 	const struct moment *m;
-	double usual = d->auth.level, z, strength, top_ip = 0, top_key = 0;
-	uint32_t ip = NOBODY, key = NOBODY;
-	struct finding f;
-	char who[ENTITY_NAME_MAX + 32];
 
-	if (!s)
-		return;
 	s->first = d->tick;
-	for (uint32_t seq = recent_newest(&d->recent); (m = recent_at(&d->recent, seq)) && m->tick > d->tick - STEP_S * WINDOW_STEPS; seq--) {
+	for (uint32_t seq = recent_newest(&d->recent); (m = recent_at(&d->recent, seq)) && m->tick > d->tick - span; seq--) {
 		if (!(m->what & MOMENT_DONE) || !m->status)
 			continue;
 		s->done += (double)m->weight;
@@ -271,54 +266,94 @@ static void judge_auth(struct detect *d)
 			s->keyless += (double)m->weight;
 	}
 	for (unsigned int k = 0; k < s->ips; k++) {
-		s->theirs += entity_requests60(at(d, s->ip[k]));
-		if (s->per_ip[k] > top_ip) {
-			top_ip = s->per_ip[k];
-			ip = s->ip[k];
-		}
-	}
-	for (unsigned int k = 0; k < s->keys; k++) {
-		if (s->per_key[k] > top_key) {
-			top_key = s->per_key[k];
-			key = s->key[k];
-		}
-	}
-	z = baseline_z(s->failed, usual, d->auth.disp, d->steps);
-	strength = MIN(MIN(s->failed / AUTH_MIN, z / AUTH_Z), s->failed / MAX(AUTH_HABIT * d->auth.peak, 1.0));
-	/* One key, and nothing else: an expired key in a loop is its owner's mistake. */
-	if (top_key >= 0.8 * s->failed && key != NOBODY && s->keys <= 3)
-		strength = 0;
-	/* Who guesses credentials does little else; many customers are refused here and there. */
-	if (s->ips && s->ips < SOURCES_MAX)
-		strength = MIN(strength, s->failed / MAX(s->theirs, 1.0) / AUTH_SHARE);
-	if (strength >= LEAVE_FACTOR && d->steps >= WINDOW_STEPS) {
-		uint32_t scope = top_ip >= 0.7 * s->failed ? ip : NOBODY;
+		const struct entity *e = at(d, s->ip[k]);
 
-		finding_init(&f, WATCH_AUTH, CLASS_CREDENTIAL_ABUSE, scope, strength, z);
-		f.needs = 2;
-		f.leave_s = LEAVE_ACCESS_S;
-		f.quiet = true;
-		f.magnitude = s->failed / MAX(usual, 1.0);
-		f.start = d->base + s->first;
-		for (unsigned int k = 0; k < s->ips && f.actors < SUSPECTS_MAX; k++)
-			if (s->per_ip[k] >= TOP_SHARE * s->failed)
-				finding_actor(&f, s->ip[k], s->per_ip[k] / s->failed);
-		finding_evidence(&f, "auth_errors_per_min", s->failed, usual, z);
-		finding_evidence(&f, "auth_error_share", s->failed / MAX(s->done, 1.0), 0, 0);
-		finding_evidence(&f, "addresses", s->ips, 0, 0);
-		finding_evidence(&f, "keys", s->keys, 0, 0);
-		finding_say(&f, "%.0f requests a minute are refused for their credentials where %.1f are usual: %u addresses, %u keys, %.0f without a key; most from %s", s->failed, usual,
-			    s->ips, s->keys, s->keyless, describe_who(d, scope, who, sizeof(who)));
-		incident_report(d, &f);
-	} else if (!incident_lately(d, 1u << WATCH_AUTH)) {
-		double a = MAX(1.0 / 180, 1.0 / (d->steps + 1));
-		double dx = s->failed - d->auth.level;
+		if (s->per_ip[k] > s->per_ip[s->top_ip])
+			s->top_ip = k;
+		/* Behind a gateway are others: what it sends is not the guesser's. */
+		if (entity_shared(e))
+			continue;
+		s->theirs += span > STEP_S * WINDOW_STEPS ? entity_requests300(e) : entity_requests60(e);
+		s->theirs_failed += s->per_ip[k];
+	}
+	for (unsigned int k = 0; k < s->keys; k++)
+		if (s->per_key[k] > s->per_key[s->top_key])
+			s->top_key = k;
+}
+
+static void auth_report(struct detect *d, const struct auth_sum *s, int32_t span, double usual, double strength, double z)
+{
+	struct finding f;
+	char who[ENTITY_NAME_MAX + 32];
+	uint32_t scope = s->ips && s->per_ip[s->top_ip] >= AUTH_MAIN * s->failed ? s->ip[s->top_ip] : NOBODY;
+	double minutes = span / 60.0;
+
+	finding_init(&f, WATCH_AUTH, CLASS_CREDENTIAL_ABUSE, scope, strength, z);
+	f.needs = 2;
+	f.leave_s = LEAVE_ACCESS_S;
+	f.quiet = true;
+	f.magnitude = s->failed / MAX(usual, 1.0);
+	f.start = d->base + s->first;
+	for (unsigned int k = 0; k < s->ips && f.actors < SUSPECTS_MAX; k++)
+		if (s->per_ip[k] >= TOP_SHARE * s->failed)
+			finding_actor(&f, s->ip[k], s->per_ip[k] / s->failed);
+	finding_evidence(&f, "auth_errors_per_min", s->failed / minutes, usual / minutes, z);
+	finding_evidence(&f, "auth_error_share", s->failed / MAX(s->done, 1.0), 0, 0);
+	finding_evidence(&f, "addresses", s->ips, 0, 0);
+	finding_evidence(&f, "keys", s->keys, 0, 0);
+	finding_say(&f, "%.0f requests a minute are refused for their credentials where %.1f are usual: %u addresses, %u keys, %.0f %% without a key; most from %s", s->failed / minutes,
+		    usual / minutes, s->ips, s->keys, 100 * s->keyless / MAX(s->failed, 1.0), describe_who(d, scope, who, sizeof(who)));
+	incident_report(d, &f);
+}
+
+/* The minute and the five minutes; a peak becomes habit ten minutes later, so that a slow ramp does not excuse itself. */
+static void judge_auth(struct detect *d)
+{
+	struct auth_sum *s = malloc(sizeof(*s));
+	double failed[2], best = 0;
+
+	if (!s)
+		return;
+	for (int w = 0; w < 2; w++) {
+		int32_t span = w ? STEP_S * LONG_STEPS : STEP_S * WINDOW_STEPS;
+		double usual = d->auth.level * span / 60, strength, z;
+
+		memset(s, 0, sizeof(*s));
+		auth_gather(d, span, s);
+		failed[w] = s->failed;
+		z = baseline_z(s->failed, usual, d->auth.disp * (w + 1), d->steps);
+		strength = MIN(MIN(s->failed / (w ? AUTH_MIN_300 : AUTH_MIN), z / AUTH_Z), s->failed / MAX(AUTH_HABIT * (w ? MAX(d->auth.peak300, d->auth.peak) : d->auth.peak), 1.0));
+		/* One key, and nothing else: an expired key in a loop is its owner's mistake. */
+		if (s->keys && s->keys <= 3 && s->per_key[s->top_key] >= 0.8 * s->failed)
+			strength = 0;
+		/* Who guesses credentials does little else; many customers are refused here and there. */
+		if (s->theirs_failed > 0 && s->ips < SOURCES_MAX)
+			strength = MIN(strength, s->theirs_failed / MAX(s->theirs, 1.0) / AUTH_SHARE);
+		if (strength >= LEAVE_FACTOR && d->steps >= WINDOW_STEPS && strength > best) {
+			best = strength;
+			auth_report(d, s, span, usual, strength, z);
+		}
+	}
+	free(s);
+	if (best >= LEAVE_FACTOR || incident_lately(d, 1u << WATCH_AUTH)) {
+		d->auth.cur = d->auth.cur300 = 0;
+		return;
+	}
+	{
+		double a = MAX(1.0 / 180, 1.0 / (d->steps + 1)), dx = failed[0] - d->auth.level;
 
 		d->auth.disp += a * (dx * dx / MAX(d->auth.level, 1.0) - d->auth.disp);
 		d->auth.level += a * dx;
-		d->auth.peak = MAX(d->auth.peak * exp2(-1.0 / 8640), s->failed);
+		d->auth.cur = MAX(d->auth.cur, failed[0]);
+		d->auth.cur300 = MAX(d->auth.cur300, failed[1]);
+		if (d->steps % PEAK_STEPS == 0) {
+			double keep = exp2(-1.0 / PEAK_HALF_GENERATIONS);
+
+			d->auth.peak = MAX(d->auth.peak * keep, d->auth.cur);
+			d->auth.peak300 = MAX(d->auth.peak300 * keep, d->auth.cur300);
+			d->auth.cur = d->auth.cur300 = 0;
+		}
 	}
-	free(s);
 }
 
 void access_step(struct detect *d)

@@ -181,6 +181,9 @@ static void gather(const struct detect *d, const struct entity *e, struct traits
 {
 	unsigned int n = 0;
 
+	traits_gather(d, e, d->tick - BEHAVE_WINDOW_S, s);
+	if (s->as >= BEHAVE_SAMPLE)
+		return;
 	traits_gather(d, e, d->tick - BEHAVE_SLOW_S, s);
 	while (n < s->as && (n < BEHAVE_SAMPLE || s->a[n]->tick > d->tick - BEHAVE_WINDOW_S))
 		n++;
@@ -209,6 +212,14 @@ void behave_accept(struct detect *d, uint32_t i)
 	free(s);
 }
 
+/* Does nearly all that its key does come from this address? Then the key is looked at. */
+static bool is_its_keys(const struct detect *d, const struct entity *e, const struct traits_set *s)
+{
+	uint32_t key = s->a[0]->who[WHO_KEY];
+
+	return key != NOBODY && at(d, key)->full && entity_linked(e, at(d, key)) && at(d, key)->requests <= (float)BEHAVE_OWN * e->requests;
+}
+
 static void look(struct detect *d, uint32_t i, struct traits_set *s)
 {
 	struct entity *e = at(d, i);
@@ -218,12 +229,15 @@ static void look(struct detect *d, uint32_t i, struct traits_set *s)
 	uint32_t kin;
 	double scraping, probing;
 
-	gather(d, e, s);
-	if (s->as < BEHAVE_MIN)
-		return;
-	traits_compute(d, s, &t);
 	f->looked = d->tick;
 	f->since_look = 0;
+	gather(d, e, s);
+	f->enough = (float)MAX(BEHAVE_EVERY, s->as * BEHAVE_NEW);
+	if (s->as < BEHAVE_MIN)
+		return;
+	if (e->kind == ENTITY_CLIENT_IP && is_its_keys(d, e, s))
+		return;
+	traits_compute(d, s, &t);
 	kin = kin_of(e, s);
 	usual_of(d, e, kin, &u);
 	scraping = scraping_odds(&t, &u);
@@ -236,6 +250,7 @@ static void look(struct detect *d, uint32_t i, struct traits_set *s)
 	}
 	if (native(e) || (MAX(scraping, probing) < BEHAVE_LEARN && !e->suspect)) {
 		learn(d, e, kin, &t);
+		opinion_learn(d, &t);
 		f->odd = 0;
 	} else if (!f->odd) {
 		f->odd = d->tick;
@@ -264,7 +279,7 @@ void behave_step(struct detect *d)
 		if (!is_identity(e) || !full_of(d, e))
 			continue;
 		e->full->since_look += e->s10[d->tick / STEP_S % LONG_STEPS];
-		if ((double)e->full->since_look >= BEHAVE_EVERY && d->tick - e->full->looked >= BEHAVE_PAUSE_S)
+		if (e->full->since_look >= MAX(e->full->enough, (float)BEHAVE_EVERY) && d->tick - e->full->looked >= BEHAVE_PAUSE_S)
 			look(d, i, s);
 	}
 	free(s);

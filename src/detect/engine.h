@@ -81,6 +81,15 @@ struct finding {
 	char summary[400];
 };
 
+/* What the isolation forest said when it opened. */
+struct opinion {
+	int of; /* which forest; < 0: none */
+	bool asked;
+	float look[32];
+	double score, sigma, value, share;
+	enum trait most; /* the feature that makes it odd, its value, its share */
+};
+
 struct incident {
 	bool used, open;
 	struct finding f; /* as last reported; severity, score, magnitude, confidence: the highest or latest of the incident */
@@ -101,6 +110,7 @@ struct incident {
 	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
 	size_t bests;
 	char said[400];
+	struct opinion opinion;
 };
 
 /* What a detector saw, and was not yet enough. */
@@ -149,6 +159,7 @@ struct detect {
 	struct latency_models *latency;
 	struct {
 		double level, disp, peak; /* refused credentials a minute */
+		double peak300, cur, cur300;
 	} auth;
 	uint32_t steps; /* of the stream */
 	int32_t cool;   /* until then a global incident echoes */
@@ -160,6 +171,8 @@ struct detect {
 	uint64_t suppressed; /* incidents that found no room */
 	struct kept *kept;   /* state.c: what came from an export */
 	struct feedback *feedback;
+	struct opinions *opinions;
+	int32_t opinions_told; /* tick of their last export */
 	int error;
 };
 
@@ -235,6 +248,17 @@ void kept_resume(struct detect *d);
 void kept_free(struct detect *d);
 /* An imported entity is active again. */
 void detect_wake(struct detect *d, uint32_t i);
+
+/* ---- opinion.c: how odd all features together are -------------------------------------------------- */
+/* A calm look at an identity; everybody's calm minute. */
+void opinion_learn(struct detect *d, const struct traits *t);
+void opinion_learn_all(struct detect *d);
+void opinion_ask(struct detect *d, struct incident *in);
+double opinion_confidence(const struct opinion *o, double confidence);
+void opinion_label(struct detect *d, const struct incident *in, bool true_positive);
+int opinion_export(struct detect *d, bool all, int (*give)(void *ctx, const char *name, const void *blob, size_t n), void *ctx);
+int opinion_import(struct detect *d, const char *name, const void *blob, size_t n);
+void opinion_free(struct detect *d);
 
 /* ---- feedback.c: what people said ------------------------------------------------------------------ */
 struct blob;

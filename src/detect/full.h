@@ -77,6 +77,7 @@ struct full {
 	struct habit habit;
 	int32_t looked;   /* tick of the last look */
 	float since_look; /* requests since */
+	float enough;     /* requests that are worth the next look */
 	uint32_t looks;
 	int32_t odd;      /* tick since which it has not behaved as usual; 0: it does */
 	struct access_state access;

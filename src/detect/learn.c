@@ -80,8 +80,11 @@ static bool frozen(const struct detect *d, const struct entity *e)
 /* How everybody's requests look, in calm minutes. */
 static void learn_usual(struct detect *d)
 {
-	struct traits_set *set = malloc(sizeof(*set));
+	struct traits_set *set;
 
+	if (d->steps % USUAL_STEPS)
+		return;
+	set = malloc(sizeof(*set));
 	if (!set)
 		return;
 	traits_gather_all(d, d->tick - STEP_S * WINDOW_STEPS, set);
@@ -89,6 +92,8 @@ static void learn_usual(struct detect *d)
 	free(set);
 	if (d->now.arrivals >= USUAL_ARRIVALS && !incident_lately(d, 1u << WATCH_VOLUME | 1u << WATCH_AUTH))
 		habit_learn(&d->usual, &d->now);
+	if (d->now.arrivals >= USUAL_ARRIVALS && !incident_any(d, (1u << WATCH_COUNT) - 1))
+		opinion_learn_all(d);
 }
 
 struct full *full_of(struct detect *d, struct entity *e)

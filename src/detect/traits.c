@@ -5,7 +5,7 @@
 #include "detect/engine.h"
 
 #define NEAR_BITS 12   /* of 64: unrelated prompts differ in 32 +- 4 */
-#define NEAR_BACK 32
+#define NEAR_BACK 16
 #define TABLE 1024     /* > TRAITS_SAMPLE */
 #define GAP_SOURCES 64 /* addresses whose rhythm is looked at */
 
@@ -139,21 +139,6 @@ static double moments_sd(const struct moments *m)
 		return (double)NAN;
 	mean = m->sum / m->n;
 	return sqrt(MAX(m->sq / m->n - mean * mean, 0.0) * m->n / (m->n - 1));
-}
-
-static int by_value(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(float *v, unsigned int n)
-{
-	if (!n)
-		return (double)NAN;
-	qsort(v, n, sizeof(*v), by_value);
-	return (double)v[n / 2];
 }
 
 static double when(const struct moment *m)
@@ -295,8 +280,7 @@ static void ends(const struct traits_set *s, struct traits *t)
 {
 	struct moments prompt = { 0 }, completion = { 0 };
 	double n = 0, cap = 0, capped = 0, auth = 0, refused = 0, limited = 0, failed = 0, aborted = 0, cached = 0, cacheable = 0, judged = 0;
-	float ttft[TRAITS_SAMPLE], tpot[TRAITS_SAMPLE];
-	unsigned int nt = 0, np = 0;
+	struct moments ttft = { 0 }, tpot = { 0 };
 
 	for (unsigned int i = 0; i < s->cs; i++) {
 		const struct moment *m = s->c[i];
@@ -331,9 +315,9 @@ static void ends(const struct traits_set *s, struct traits *t)
 			cap += m->flags & MOMENT_CAP ? w : 0;
 		}
 		if (m->ttft_ms >= 0)
-			ttft[nt++] = log1pf(m->ttft_ms);
+			moments_add(&ttft, log1p((double)m->ttft_ms), 1);
 		if (m->tpot_ms >= 0)
-			tpot[np++] = log1pf(m->tpot_ms);
+			moments_add(&tpot, log1p((double)m->tpot_ms), 1);
 	}
 	t->done = n;
 	t->v[T_PROMPT] = moments_mean(&prompt);
@@ -352,8 +336,8 @@ static void ends(const struct traits_set *s, struct traits *t)
 		t->v[T_ABORTED] = aborted / n;
 	if (cacheable > 0)
 		t->v[T_CACHED] = cached / cacheable;
-	t->v[T_TTFT] = median(ttft, nt);
-	t->v[T_TPOT] = median(tpot, np);
+	t->v[T_TTFT] = moments_mean(&ttft);
+	t->v[T_TPOT] = moments_mean(&tpot);
 }
 
 void traits_compute(const struct detect *d, const struct traits_set *s, struct traits *ret)

@@ -15,7 +15,7 @@ enum trait {
 	T_RATE,       /* requests per s */
 	T_GAP_CV,     /* of the times between the requests of one source: machine < 0.3, human > 0.5, Poisson 1 */
 	T_DISTINCT,   /* share of prompts (by hash) that are the first of their kind in the sample */
-	T_NEAR,       /* share of prompts that have a near duplicate (simhash) among the 32 before, the same prompt not counted */
+	T_NEAR,       /* share of prompts that have a near duplicate (simhash) among the 16 before, the same prompt not counted */
 	T_SAME,       /* share of prompts whose exact hash was among those before */
 	T_INJECTION,  /* mean injection score */
 	T_ENTROPY,    /* mean bits per byte of prompts */
@@ -39,8 +39,8 @@ enum trait {
 	T_KEYLESS,    /* share of requests without a key */
 	T_FRESH,      /* share of requests from addresses first seen lately */
 	T_EVEN,       /* coefficient of variation of the requests per address: 0 where all send alike */
-	T_TTFT,       /* median of log(1 + ms) */
-	T_TPOT,       /* median of log(1 + ms per token) */
+	T_TTFT,       /* mean of log(1 + ms) */
+	T_TPOT,       /* mean of log(1 + ms per token) */
 	TRAIT_COUNT
 };
 

@@ -38,6 +38,7 @@
 #define FULL_REQUESTS 20.0
 #define FULL_REQUESTS_KEY 10.0 /* keys are fewer, and where they are used from must be known early */
 #define FULL_IDLE_S 3600       /* who was silent for so long may be forgotten for another */
+#define USUAL_STEPS 3          /* how everybody's requests look is looked at every half minute */
 #define USUAL_ARRIVALS 10      /* requests in a minute that say how requests look */
 
 /* Baselines */
@@ -157,6 +158,11 @@
 #define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
 
+/* Second opinion */
+#define OPINION_ODD 2.5        /* sigma-equivalent of a look among calm ones: odd, */
+#define OPINION_PLAIN 0.7      /* or like every fourth */
+#define OPINION_WEIGHT 0.1     /* of what is missing to certainty: it says little of the class */
+
 /* Feedback */
 #define FEEDBACK_MORE 1.3      /* times the excess that was called a false positive: what is more is told */
 #define FEEDBACK_MOST 4.0      /* times the first such excess: further labels for the same do not reach beyond */
@@ -179,7 +185,7 @@
 #define FRESH_HABIT 1.2
 #define RISEN_MIN 3.0
 #define RAMP_MIN 20
-#define USUAL_LOOKS 6
+#define USUAL_LOOKS 3
 #define CROWD_NEEDS 20
 #define RISE_FEW_HABIT 1.1
 #define SOURCE_BASE -2.2
@@ -231,6 +237,8 @@
 #define CROWD_USERS 0.5
 #define CROWD_OF_ALL 0.4       /* or so much of all that is expected: not one key's thieves but an audience */
 #define AUTH_MIN 12.0
+#define AUTH_MIN_300 30.0
+#define AUTH_MAIN 0.7
 #define AUTH_Z 6.0
 #define AUTH_HABIT 1.3
 #define AUTH_SHARE 0.5         /* of the requests of those who are refused */
@@ -250,6 +258,7 @@
 #define PROBE_LENGTHS 0.5      /* edits of one prompt are of one length */
 #define BEHAVE_MIN 15u
 #define BEHAVE_EVERY 10.0
+#define BEHAVE_NEW 0.15        /* share of what a look sees that must be new for the next */
 #define BEHAVE_PAUSE_S 20
 #define BEHAVE_STEPS 30
 #define SCRAPE_BASE -3.2
