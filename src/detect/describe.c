@@ -20,6 +20,22 @@ static void name(struct anomaly *a, const struct entity *e, double share)
 	a->top[i] = (struct anomaly_contributor){ (enum entity_kind)e->kind, e->name, share };
 }
 
+static bool tells(const struct anomaly *a, const char *feature)
+{
+	for (size_t k = 0; k < a->evidence_count; k++)
+		if (!strcmp(a->evidence[k].feature, feature))
+			return true;
+	return false;
+}
+
+/* What the feature usually is. */
+static double usual_of(const struct detect *d, const struct opinion *o)
+{
+	const struct habit *h = &d->usual;
+
+	return h->n[o->most] ? (double)h->mean[o->most] : 0;
+}
+
 const char *describe_who(const struct detect *d, uint32_t i, char *buf, size_t n)
 {
 	const struct entity *e = i == NOBODY ? NULL : at(d, i);
@@ -54,6 +70,16 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 	if (ev == EVENT_CLOSE && in->bests) {
 		a->evidence_count = in->bests;
 		memcpy(a->evidence, in->best, sizeof(in->best));
+	}
+	if (in->opinion.asked) {
+		const struct opinion *o = &in->opinion;
+
+		a->evidence_count = MIN(a->evidence_count, (size_t)ANOMALY_EVIDENCE_MAX - 2);
+		a->confidence = opinion_confidence(o, f->confidence);
+		a->evidence[a->evidence_count++] = (struct anomaly_evidence){ "isolation_forest", o->score, 0.5, o->sigma };
+		/* and what makes it odd, where that is not told yet */
+		if (!isnan(o->value) && !tells(a, trait_name(o->most)))
+			a->evidence[a->evidence_count++] = (struct anomaly_evidence){ trait_name(o->most), o->value, usual_of(d, o), o->sigma * o->share };
 	}
 	for (unsigned int k = 0; k < f->actors; k++)
 		name(a, at(d, f->actor[k]), f->share[k]);

@@ -58,6 +58,7 @@ struct detect *detect_free(struct detect *d)
 	latency_free(d->latency);
 	kept_free(d);
 	feedback_free(d);
+	opinion_free(d);
 	free(d->feed);
 	free(d->active);
 	free(d->touched);

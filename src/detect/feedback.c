@@ -328,6 +328,8 @@ int detect_label(struct detect *d, const struct detect_label *t)
 			l--;
 	}
 	if (in && in->f.cls == t->cls) {
+		if (!known)
+			opinion_label(d, in, t->true_positive);
 		in->confirmed = t->true_positive;
 		in->dismissed = !t->true_positive && in->open && !in->muted;
 	}

@@ -311,6 +311,7 @@ static struct incident *open_new(struct detect *d, const struct finding *f)
 	in->used = in->open = true;
 	in->muted = feedback_mutes(d, f, true);
 	in->dismissed = in->confirmed = false;
+	opinion_ask(d, in);
 	in->strongest = 0;
 	keep_best(d, in, f);
 	in->related = 0;

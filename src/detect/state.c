@@ -22,7 +22,7 @@
 #define AHEAD_S (2 * 86400) /* how far in the future a tick may lie: echoes */
 #define FEATURE_MAX 48
 
-enum what { WHAT_CLOCK = 1, WHAT_ENTITY, WHAT_POOL, WHAT_USUAL, WHAT_LATENCY, WHAT_INCIDENT, WHAT_LABEL, WHAT_FOREST };
+enum what { WHAT_CLOCK = 1, WHAT_ENTITY, WHAT_POOL, WHAT_USUAL, WHAT_LATENCY, WHAT_INCIDENT, WHAT_LABEL };
 
 /* Of an import, until the clock begins; and texts for as long as incidents live. */
 struct kept {
@@ -557,6 +557,7 @@ static int import_incident(struct detect *d, const char *id, struct blob *b)
 	}
 	snprintf(in->id, sizeof(in->id), "%s", id);
 	in->used = true;
+	in->opinion.of = -1; /* what the forest saw then is gone */
 	if (!in->open)
 		in->f.actors = 0;
 	incident_resume(d, in);
@@ -656,6 +657,14 @@ static int export_labels(struct export *x, bool all)
 	return r;
 }
 
+static int give_forest(void *ctx, const char *name, const void *blob, size_t n)
+{
+	struct export *x = ctx;
+	const struct detect_state_item it = { "forest", name, blob, n };
+
+	return x->put(x->ctx, &it);
+}
+
 static int export_entities(struct export *x)
 {
 	struct detect *d = x->d;
@@ -705,6 +714,8 @@ int detect_export(struct detect *d, bool all, int (*put)(void *ctx, const struct
 		r = export_incidents(&x);
 	if (r == 0)
 		r = export_labels(&x, all);
+	if (r == 0)
+		r = opinion_export(d, all, give_forest, &x);
 	if (r == 0)
 		r = export_entities(&x);
 	return r;
@@ -797,6 +808,8 @@ int detect_import(struct detect *d, const struct detect_state_item *it)
 		return import_entity(d, &b);
 	if (!strcmp(it->kind, "pool"))
 		return import_pool(d, it->name, &b);
+	if (!strcmp(it->kind, "forest"))
+		return opinion_import(d, it->name, it->blob, it->n);
 	if (!strcmp(it->kind, "usual"))
 		return import_usual(d, &b);
 	if (!strcmp(it->kind, "auth"))
