@@ -75,7 +75,7 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		const struct opinion *o = &in->opinion;
 
 		a->evidence_count = MIN(a->evidence_count, (size_t)ANOMALY_EVIDENCE_MAX - 2);
-		a->confidence = opinion_confidence(o, f->confidence);
+		a->confidence = opinion_confidence(in, f->confidence);
 		a->evidence[a->evidence_count++] = (struct anomaly_evidence){ "isolation_forest", o->score, 0.5, o->sigma };
 		/* and what makes it odd, where that is not told yet */
 		if (!isnan(o->value) && !tells(a, trait_name(o->most)))

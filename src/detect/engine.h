@@ -254,7 +254,7 @@ void detect_wake(struct detect *d, uint32_t i);
 void opinion_learn(struct detect *d, const struct traits *t);
 void opinion_learn_all(struct detect *d);
 void opinion_ask(struct detect *d, struct incident *in);
-double opinion_confidence(const struct opinion *o, double confidence);
+double opinion_confidence(const struct incident *in, double confidence);
 void opinion_label(struct detect *d, const struct incident *in, bool true_positive);
 int opinion_export(struct detect *d, bool all, int (*give)(void *ctx, const char *name, const void *blob, size_t n), void *ctx);
 int opinion_import(struct detect *d, const char *name, const void *blob, size_t n);

@@ -160,7 +160,7 @@
 
 /* Second opinion */
 #define OPINION_ODD 2.5        /* sigma-equivalent of a look among calm ones: odd, */
-#define OPINION_PLAIN 0.7      /* or like every fourth */
+#define OPINION_PLAIN 1.6      /* or like one in twenty */
 #define OPINION_WEIGHT 0.1     /* of what is missing to certainty: it says little of the class */
 
 /* Feedback */
@@ -278,6 +278,7 @@
 #define GROWTH_BLOCK_S 600
 #define GROWTH_HOUR_S 3600
 #define GROWTH_LEAST 0.18      /* e^0.18: 20 % more tokens per request, */
+#define GROWTH_SHARE 0.03       /* of all tokens, for a customer */
 #define GROWTH_YOUNG_S 14400.0 /* twice that after four hours of life */
 #define GROWTH_LLR 12.0        /* of a ramp against nothing: 160,000 to one */
 #define GROWTH_NO_STEP 3.0     /* of a ramp against the best single step: 20 to one */
