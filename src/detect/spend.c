@@ -152,8 +152,6 @@ void spend_step(struct detect *d)
 		finding_evidence(&f, "all_tokens_per_s", all.x / 60, all.mu / 60, all.z);
 		finding_say(&f, "%s uses %.0f tokens/min, %.1f times its usual %.0f; its requests are %.1f/min where %.1f/min are usual",
 			    describe_who(d, c->entity, who, sizeof(who)), c->r.x / 5, c->r.ratio, c->r.mu / 5, q / 5, qmu / 5);
-		if (getenv("WEIR_DUMP"))
-			fprintf(stderr, "DUMP cost %lld strength=%g ratio=%g z=%g x=%g mu=%g fast=%g slow=%g disp60=%g old60=%g n=%u prior=%u qx=%g qmu=%g allx=%g allmu=%g bar=%g name=%s\n", (long long)(d->base + d->tick), c->strength, c->r.ratio, c->r.z, c->r.x, c->r.mu, (double)e->tok.fast * 30, (double)e->tok.slow * 30, (double)e->tok.disp60, (double)e->tok.old300, e->n, e->prior, q, qmu, all.x, all.mu, cost_bar(d), e->name);
 		incident_report(d, &f);
 	}
 }

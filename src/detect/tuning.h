@@ -278,7 +278,7 @@
 #define GROWTH_BLOCK_S 600
 #define GROWTH_HOUR_S 3600
 #define GROWTH_LEAST 0.18      /* e^0.18: 20 % more tokens per request, */
-#define GROWTH_SHARE 0.03       /* of all tokens, for a customer */
+#define GROWTH_SHARE 0.02       /* of all tokens, for a customer */
 #define GROWTH_YOUNG_S 14400.0 /* twice that after four hours of life */
 #define GROWTH_LLR 12.0        /* of a ramp against nothing: 160,000 to one */
 #define GROWTH_NO_STEP 3.0     /* of a ramp against the best single step: 20 to one */

@@ -104,16 +104,6 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 	return odds;
 }
 
-static void dump(const struct detect *d, const char *what, const struct traits *t, double ramp, double strength, double lift, double ratio, double z, bool slow, bool known, size_t n, double all, const char *name, double odds)
-{
-	if (!getenv("WEIR_DUMP") || strength < 0.8)
-		return;
-	fprintf(stderr, "DUMP %s %lld strength=%g lift=%g ratio=%g z=%g slow=%d known=%d n=%zu all=%g ramp=%g odds=%g name=%s", what, (long long)(d->base + d->tick), strength, lift, ratio, z, slow, known, n, all, ramp, odds, name);
-	for (int k = 0; k < TRAIT_COUNT; k++)
-		fprintf(stderr, " %s=%g/%g/%g", trait_name(k), t->v[k], d->usual.n[k] >= USUAL_LOOKS ? (double)d->usual.mean[k] : (double)NAN, d->usual.n[k] ? sqrt((double)d->usual.var[k]) : 0);
-	fprintf(stderr, "\n");
-}
-
 /* The more it looks like an attack the less of it is needed: times the thresholds. */
 static double allowance(double odds)
 {
@@ -170,8 +160,6 @@ static void look(struct detect *d, bool slow, struct view *v)
 			continue;
 		entity_advance(e, d->tick);
 		r = read_requests(e, slow);
-		if (getenv("WEIR_AT") && llabs(d->base + d->tick - atoll(getenv("WEIR_AT"))) < 40 && r.excess >= RISEN_MIN)
-			fprintf(stderr, "  AT risen? %s slow%d x%g mu%g z%g old %g n%u prior%u\n", e->name, slow, r.x, r.mu, r.z, (double)(slow ? e->req.old60 : e->req.old10), e->n, e->prior);
 		if (r.excess < RISEN_MIN || r.z < FEW_Z || r.ratio < FEW_RATIO || r.x <= HABIT * (double)(slow ? e->req.old60 : e->req.old10))
 			continue;
 		v->risen[v->n++] = (struct risen){ d->active[k], r };
@@ -345,7 +333,6 @@ static bool judge_few(struct detect *d, const struct view *v)
 	for (size_t i = 0; i < n; i++)
 		if (v->all.z < Z_GLOBAL || few[i].r.x <= HABIT * habit_peak(d, at(d, few[i].entity), v->slow, odds > 0))
 			strength = MIN(strength, 0.9);
-	dump(d, "few", &t, ramp, strength, held / v->bar, ratio, z, v->slow, known, n, v->all.ratio, at(d, few[0].entity)->name, odds);
 	finding_init(&f, WATCH_VOLUME, CLASS_FLOOD, scope, strength, z);
 	if (!isnan(t.v[T_AUTH]) && t.v[T_AUTH] >= 0.5) {
 		f.watch = WATCH_AUTH;
@@ -482,7 +469,6 @@ static bool judge_many(struct detect *d, const struct view *v)
 	strength = odds < 0 ? MAX(strength, crowd) : strength;
 	if (strength < LEAVE_FACTOR)
 		return false;
-	dump(d, "many", &t, ramp, strength, v->all.excess / v->bar, v->all.ratio, z, v->slow, 0, t.sources, v->all.ratio, "", odds);
 	p = 1 / (1 + exp(-odds));
 	if (p < 0.5)
 		strength = MIN(crowd, fresh.excess / MAX(CROWD_FRESH * v->all.excess, 1.0)); /* else the same customers are at work */
@@ -536,8 +522,6 @@ void volume_tick(struct detect *d)
 	for (int i = 0; i < INCIDENTS_MAX; i++)
 		opened_slow |= d->incident[i].open && d->incident[i].f.watch == WATCH_VOLUME && d->incident[i].f.slow;
 
-	if (getenv("WEIR_AT") && llabs(d->base + d->tick - atoll(getenv("WEIR_AT"))) < 40)
-		fprintf(stderr, "AT %d g x%g mu%g z%g old10 %g | slow x%g mu%g z%g old60 %g bar%g/%g disp%g/%g open%d cool%d fresh x%g mu%g\n", d->tick, quick.x, quick.mu, quick.z, (double)global_of(d)->req.old10, slow.x, slow.mu, slow.z, (double)global_of(d)->req.old60, bar_of(d,false), bar_of(d,true), (double)global_of(d)->req.disp10, (double)global_of(d)->req.disp60, open, d->cool-d->tick, read_requests(at(d,d->fresh),false).x,read_requests(at(d,d->fresh),false).mu);
 	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true) && read_requests(at(d, d->fresh), true).excess < 0.25 * bar_of(d, true))
 		return;
 	v = malloc(sizeof(*v));
