@@ -297,7 +297,7 @@
 
 /* Latency: residuals of a regression on the load, as means of one and of five minutes */
 #define LATENCY_FORGET 0.9998  /* a request: half in 3,500 */
-#define LATENCY_LEARN 80       /* requests before the fit says anything */
+#define LATENCY_LEARN 300      /* requests before the fit says anything */
 #define LATENCY_SHORT_N 12.0   /* requests in a minute that can be judged, */
 #define LATENCY_LONG_N 10.0    /* in five minutes */
 #define LATENCY_CLAMP 1.0      /* what one request may say, log: one straggler is no regression */
@@ -307,7 +307,7 @@
 #define LATENCY_HABIT 1.2      /* above its own largest excursions: queues that the load did not explain */
 #define LATENCY_HABIT_KEEP 0.99992 /* a step: half in a day */
 #define LATENCY_HABIT_AGAIN 1.4 /* an alarm that ended raises the habit by so much at most */
-#define LATENCY_LOOKS 60       /* steps before anything is judged */
+#define LATENCY_LOOKS 180      /* steps before anything is judged: half an hour */
 #define LATENCY_NEEDS 4        /* steps */
 #define LATENCY_MUCH 0.4       /* log: half as slow again */
 #define ACCEPT_LATENCY_S 21600 /* so long slower, and it is how things are; */
