@@ -75,8 +75,9 @@ void baseline_idle(struct baseline *b, uint32_t n, uint32_t k)
 	b->slow = (float)(b->slow * keep_slow);
 }
 
-void baseline_peak(struct baseline *b, double x10, double x60)
+void baseline_peak(struct baseline *b, double x10, double x60, double x300)
 {
+	b->cur300 = MAX(b->cur300, (float)x300);
 	b->cur10 = MAX(b->cur10, (float)x10);
 	b->cur60 = MAX(b->cur60, (float)x60);
 }
@@ -90,25 +91,33 @@ void baseline_rotate(struct baseline *b, bool forget)
 		return;
 	b->old10 *= keep;
 	b->old60 *= keep;
+	b->old300 *= keep;
 	if (!forget) {
 		b->old10 = MAX(b->old10, b->cur10);
 		b->old60 = MAX(b->old60, b->cur60);
+		b->old300 = MAX(b->old300, b->cur300);
 	}
-	b->cur10 = b->cur60 = 0;
+	b->cur10 = b->cur60 = b->cur300 = 0;
 }
 
-void baseline_accept(struct baseline *b, double x10, double x60)
+void baseline_accept(struct baseline *b, double x10, double x60, double x300)
 {
 	b->fast = (float)(x60 / WINDOW_STEPS);
 	/* After a fall the long memory stays: what comes back is no flood. */
 	b->slow = MAX(b->slow, b->fast);
 	b->old10 = MAX(b->old10, (float)x10);
 	b->old60 = MAX(b->old60, (float)x60);
+	b->old300 = MAX(b->old300, (float)x300);
 }
 
 double baseline_expected(const struct baseline *b)
 {
 	return MAX(b->fast, b->slow);
+}
+
+double baseline_level(const struct baseline *b)
+{
+	return MAX((double)b->fast, LEVEL_SLOW * (double)b->slow);
 }
 
 double baseline_floor(const struct baseline *b)

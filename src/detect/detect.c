@@ -20,7 +20,7 @@ int detect_open(const struct detect_opts *opts, struct detect **ret)
 		d->opts.bin_s = 300;
 	if (!(d->opts.sigma > 0))
 		d->opts.sigma = 3;
-	d->feed_free = d->global = NOBODY;
+	d->feed_free = d->global = d->fresh = NOBODY;
 	d->tick = -1;
 	for (int i = 0; i < WHEEL; i++)
 		d->head[i] = d->tail[i] = NOBODY;
@@ -28,9 +28,14 @@ int detect_open(const struct detect_opts *opts, struct detect **ret)
 		r = static_open(&d->opts, &d->bins);
 	} else {
 		r = entities_init(&d->entities);
+		if (r == 0)
+			r = recent_init(&d->recent);
+		if (r == 0)
+			r = latency_open(&d->latency);
 		if (r == 0) {
 			d->global = entity_get(&d->entities, ENTITY_GLOBAL, (struct span){ 0 }, 0, &is_new);
-			if (d->global == NOBODY)
+			d->fresh = entity_get(&d->entities, ENTITY_HOST, SPAN("new addresses"), 0, &is_new);
+			if (d->global == NOBODY || d->fresh == NOBODY)
 				r = -ENOMEM;
 			else
 				learn_new(d, global_of(d));
@@ -49,6 +54,11 @@ struct detect *detect_free(struct detect *d)
 	static_free(d->bins);
 	if (d->entities.bucket)
 		entities_done(&d->entities);
+	recent_done(&d->recent);
+	latency_free(d->latency);
+	kept_free(d);
+	feedback_free(d);
+	opinion_free(d);
 	free(d->feed);
 	free(d->active);
 	free(d->touched);
@@ -87,6 +97,7 @@ static void touch(struct detect *d, struct entity *e, uint32_t i, int32_t tick)
 		}
 		e->active = true;
 	}
+	e->changed = true;
 	entity_advance(e, tick);
 	if (!e->touched) {
 		if (!push(&d->touched, &d->touches, &d->touched_cap, i)) {
@@ -97,45 +108,115 @@ static void touch(struct detect *d, struct entity *e, uint32_t i, int32_t tick)
 	}
 }
 
+void detect_wake(struct detect *d, uint32_t i)
+{
+	touch(d, at(d, i), i, d->tick);
+}
+
 static void apply_to(struct detect *d, uint32_t i, const struct feed *f, int32_t tick)
 {
 	struct entity *e = at(d, i);
-	int32_t step = tick / STEP_S % WINDOW_STEPS;
+	int32_t step = tick / STEP_S, half = step % WINDOW_STEPS;
 
 	touch(d, e, i, tick);
 	if (f->flags & FEED_ARRIVAL) {
 		e->s1[tick % STEP_S] += f->weight;
-		e->s10[step] += f->weight;
+		e->s10[step % LONG_STEPS] += f->weight;
 		e->requests += f->weight;
 		if (e->last >= 0 && tick - e->last > (int32_t)e->gap)
 			e->gap = (float)(tick - e->last);
 		e->last = tick;
 	}
 	if (f->flags & FEED_TOKENS)
-		e->t10[step] += f->tokens;
+		e->t10[step % LONG_STEPS] += f->tokens;
 	if (f->flags & FEED_OUTCOME && e->errors) {
-		e->errors->done[step] += f->weight;
+		e->errors->done[half] += f->weight;
 		if (f->flags & FEED_FAILED)
-			e->errors->failed[step] += f->weight;
+			e->errors->failed[half] += f->weight;
 	}
 }
 
-static void apply(struct detect *d, const struct feed *f, int32_t tick)
+/* How long an address is new: it takes time to know who is usual. */
+static int32_t fresh_for(const struct detect *d)
 {
+	return (int32_t)MAX(FRESH_MIN_S, MIN(FRESH_MAX_S, d->steps * (double)STEP_S / 4));
+}
+
+/* Into the ring, and on top of the chains of who is concerned. */
+static void remember(struct detect *d, const struct feed *f, int32_t tick)
+{
+	uint32_t seq;
+	struct moment *m = recent_put(&d->recent, &seq);
+
+	*m = f->m;
+	m->tick = tick;
+	for (int k = 0; k < WHO_CHAINED; k++) {
+		m->prev[k] = 0;
+		if (m->who[k] != NOBODY) {
+			struct entity *e = at(d, m->who[k]);
+
+			m->prev[k] = e->recent;
+			e->recent = seq;
+		}
+	}
+}
+
+/* What an arrival says of who comes with whom. */
+static void acquaint(struct detect *d, const struct feed *f, struct feed *mut)
+{
+	uint32_t ip = f->entity[FEED_IP], key = f->entity[FEED_KEY], user = f->entity[FEED_USER];
+
+	for (int k = FEED_IP; k < FEED_ENTITIES; k++)
+		for (int j = FEED_IP; j < FEED_ENTITIES; j++)
+			if (j != k && f->entity[k] != NOBODY && f->entity[j] != NOBODY)
+				entity_meet(at(d, f->entity[k]), at(d, f->entity[j]));
+	if (ip == NOBODY)
+		return;
+	if (key != NOBODY)
+		at(d, ip)->keys |= entity_bit(at(d, key)->hash);
+	else if (user != NOBODY)
+		at(d, ip)->keys |= entity_bit(at(d, user)->hash);
+	if (f->m.agent)
+		at(d, ip)->agents |= entity_bit((uint64_t)f->m.agent * UINT64_C(0x9e3779b97f4a7c15));
+	if (at(d, ip)->net != NOBODY) {
+		uint32_t net = (uint32_t)at(d, at(d, ip)->net)->hash;
+
+		if (key != NOBODY)
+			access_see(d, at(d, key), net);
+		if (user != NOBODY)
+			access_see(d, at(d, user), net);
+	}
+	if (mut->tick - at(d, ip)->born < fresh_for(d))
+		mut->m.flags |= MOMENT_FRESH;
+}
+
+static void apply(struct detect *d, struct feed *f, int32_t tick)
+{
+	uint32_t ip = f->entity[FEED_IP];
+
 	apply_to(d, d->global, f, tick);
+	if (f->flags & FEED_ARRIVAL)
+		acquaint(d, f, f);
+	if (f->m.flags & MOMENT_FRESH && f->flags & FEED_ARRIVAL)
+		apply_to(d, d->fresh, f, tick);
+	if (f->m.what)
+		remember(d, f, tick);
 	for (int k = 0; k < FEED_ENTITIES; k++) {
 		if (f->entity[k] == NOBODY)
 			continue;
 		/* A completion of a request that has no rate (health, tokenize) says something of servers and models only. */
-		if (k >= 2 && !(f->flags & (FEED_ARRIVAL | FEED_TOKENS)))
+		if (k >= FEED_IP && !(f->flags & (FEED_ARRIVAL | FEED_TOKENS)))
 			continue;
 		apply_to(d, f->entity[k], f, tick);
-		if (k < 2 || !(f->flags & FEED_ARRIVAL))
-			continue;
-		for (int j = 2; j < FEED_ENTITIES; j++)
-			if (j != k && f->entity[j] != NOBODY)
-				entity_meet(at(d, f->entity[k]), at(d, f->entity[j]));
 	}
+	if (ip != NOBODY && at(d, ip)->net != NOBODY && f->flags & (FEED_ARRIVAL | FEED_TOKENS))
+		apply_to(d, at(d, ip)->net, f, tick);
+	if (f->flags & FEED_RATE && f->m.what & MOMENT_DONE) {
+		latency_see(d, &f->m);
+		growth_see(d, &f->m);
+	}
+	if (f->flags & FEED_RATE && f->m.what & MOMENT_ARRIVAL)
+		latency_see(d, &f->m);
 }
 
 static void feed_refer(const struct detect *d, const struct feed *f, int by)
@@ -157,7 +238,7 @@ static void wheel_put(struct detect *d, uint32_t i)
 	d->tail[w] = i;
 }
 
-static void feed_put(struct detect *d, const struct feed *f)
+static void feed_put(struct detect *d, struct feed *f)
 {
 	uint32_t i = d->feed_free;
 
@@ -199,7 +280,7 @@ static void run_tick(struct detect *d)
 		if (next != NOBODY) {
 			if (d->feed[next].next != NOBODY)
 				__builtin_prefetch(&d->feed[d->feed[next].next]);
-			for (int k = 2; k < FEED_ENTITIES; k++)
+			for (int k = FEED_IP; k < FEED_ENTITIES; k++)
 				entity_prefetch(&d->entities, d->feed[next].entity[k]);
 		}
 
@@ -214,12 +295,23 @@ static void run_tick(struct detect *d)
 		}
 		i = next;
 	}
-	judge_tick(d);
+	if (d->steps >= STARTUP_STEPS) {
+		volume_tick(d);
+		health_tick(d);
+	}
 	for (uint32_t k = 0; k < d->touches; k++)
 		at(d, d->touched[k])->touched = false;
 	d->touches = 0;
-	if (t % STEP_S == STEP_S - 1)
+	if (t % STEP_S == STEP_S - 1) {
 		learn_step(d);
+		if (d->steps >= STARTUP_STEPS)
+			spend_step(d);
+		latency_step(d);
+		access_step(d);
+		behave_step(d);
+		growth_step(d);
+	}
+	incident_watch(d);
 }
 
 /* Runs every second that the watermark has passed. */
@@ -246,6 +338,22 @@ static void run_until(struct detect *d, double newest)
 		d->stats.watermark = (double)(d->base + d->tick + 1);
 }
 
+/* The clock begins; after a restart it goes on, and the time between does not count. */
+static void begin(struct detect *d, double t)
+{
+	d->begun = true;
+	if (d->kept)
+		kept_resume(d);
+	else
+		learn_new(d, global_of(d));
+	d->base = (int64_t)floor(t) - (d->tick + 1);
+	d->newest = t;
+	d->stats.first = t;
+	if (!global_of(d)->active && !push(&d->active, &d->actives, &d->active_cap, d->global))
+		d->error = -ENOMEM;
+	global_of(d)->active = true;
+}
+
 /*
  * The clock follows arrivals. A record from far ahead of the newest one is believed only when others say the same; a first record from
  * the future is given up when the rest contradicts it. Returns the tick at which to count `t`.
@@ -254,16 +362,8 @@ static int32_t clock_take(struct detect *d, double t)
 {
 	int64_t tick;
 
-	if (!d->begun) {
-		d->begun = true;
-		d->base = (int64_t)floor(t);
-		d->newest = t;
-		d->stats.first = t;
-		learn_new(d, global_of(d));
-		if (!push(&d->active, &d->actives, &d->active_cap, d->global))
-			d->error = -ENOMEM;
-		global_of(d)->active = true;
-	}
+	if (!d->begun)
+		begin(d, t);
 	if (t > d->newest + FUTURE_S) {
 		d->ahead_run = d->ahead_run && fabs(t - d->ahead) < FUTURE_S ? d->ahead_run + 1 : 1;
 		d->ahead = t;
@@ -311,6 +411,108 @@ static bool has_rate(const struct record *r)
 	return k == KIND_INFERENCE || k == KIND_EMBEDDING;
 }
 
+static uint32_t hash32(struct span s)
+{
+	uint64_t h = entity_hash(ENTITY_GLOBAL, s);
+
+	h ^= h >> 32;
+	return (uint32_t)h ? (uint32_t)h : 1;
+}
+
+static float positive(const struct record *r, enum record_field f)
+{
+	double v = record_real(r, f, -1);
+
+	return v >= 0 && v < 1e9 ? (float)v : -1;
+}
+
+static float sane_count(const struct record *r, enum record_field f)
+{
+	int64_t v = record_int(r, f, -1);
+
+	return v < 0 ? -1 : (float)MIN((double)v, TOKENS_SANE * (double)r->weight);
+}
+
+/* What the ring keeps of a record. */
+static void moment_of(struct moment *m, const struct record *r)
+{
+	double frac = r->timestamp - floor(r->timestamp), v;
+	float ttft = positive(r, F_TTFT_MS), duration = positive(r, F_DURATION_MS), completion = sane_count(r, F_COMPLETION_TOKENS);
+	int64_t status = record_int(r, F_STATUS, 0), max = record_int(r, F_MAX_TOKENS, 0);
+
+	*m = (struct moment){ .ms = (uint16_t)MIN(frac * 1000, 999.0), .injection = ABSENT8, .entropy = ABSENT8, .tpot_ms = -1 };
+	m->prompt = sane_count(r, F_PROMPT_TOKENS);
+	m->completion = completion;
+	m->cached = sane_count(r, F_CACHED_TOKENS);
+	m->ttft_ms = ttft;
+	m->duration_ms = duration;
+	if (ttft >= 0 && duration > ttft && completion >= 8 && r->weight == 1)
+		m->tpot_ms = (duration - ttft) / (completion - 1);
+	else if (ttft < 0 && duration > 0 && completion >= 8 && r->weight == 1)
+		m->tpot_ms = duration / completion; /* both phases in one; all there is */
+	m->status = status > 0 && status < 1000 ? (uint16_t)status : 0;
+	if (record_has(r, F_PROMPT_HASH)) {
+		uint64_t h = (uint64_t)record_int(r, F_PROMPT_HASH, 0);
+
+		h ^= h >> 32;
+		m->prompt_hash = (uint32_t)h ? (uint32_t)h : 1;
+	}
+	if (record_has(r, F_PROMPT_SIM)) {
+		m->sim = (uint64_t)record_int(r, F_PROMPT_SIM, 0);
+		m->flags |= MOMENT_SIM;
+	}
+	if (record_has(r, F_USER_AGENT))
+		m->agent = hash32(r->text[F_USER_AGENT]);
+	v = record_real(r, F_INJECTION_SCORE, -1);
+	if (v >= 0 && v <= 1)
+		m->injection = (uint8_t)(v * 200);
+	v = record_real(r, F_PROMPT_ENTROPY, -1);
+	if (v >= 0 && v <= 8)
+		m->entropy = (uint8_t)(v * 31);
+	if (record_yes(r, F_STREAM))
+		m->flags |= MOMENT_STREAM;
+	if (record_yes(r, F_LOGPROBS))
+		m->flags |= MOMENT_LOGPROBS;
+	if (record_yes(r, F_ABORTED))
+		m->flags |= MOMENT_ABORTED;
+	if (record_int(r, F_RETRY, 0) > 0)
+		m->flags |= MOMENT_RETRY;
+	if (span_eq(record_text(r, F_FINISH_REASON), SPAN("length")) || (max > 0 && completion >= (float)max))
+		m->flags |= MOMENT_CAP;
+	if (span_eq(record_text(r, F_FINISH_REASON), SPAN("error")))
+		m->flags |= MOMENT_ERROR;
+}
+
+/* An entity seen for the first time; an address also has a network. */
+static void meet_new(struct detect *d, uint32_t i, struct span name)
+{
+	struct entity *e = at(d, i);
+
+	learn_new(d, e);
+	e->born = d->tick + 1;
+	if (e->kind == ENTITY_CLIENT_IP) {
+		char buf[48];
+		struct span net = entity_network_of(name, buf);
+		uint32_t k;
+		bool is_new;
+
+		if (!net.n)
+			return;
+		e->refs++; /* room for the network must not be made here */
+		k = entity_get(&d->entities, ENTITY_NETWORK, net, entity_hash(ENTITY_NETWORK, net), &is_new);
+		e = at(d, i);
+		e->refs--;
+		if (k == NOBODY)
+			return;
+		if (is_new) {
+			learn_new(d, at(d, k));
+			at(d, k)->born = d->tick + 1;
+		}
+		e->net = k;
+		at(d, k)->refs++;
+	}
+}
+
 static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 {
 	static const struct {
@@ -323,6 +525,7 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 	uint64_t hash[FEED_ENTITIES];
 
 	*f = (struct feed){ .weight = (float)MIN((double)r->weight, WEIGHT_SANE) };
+	moment_of(&f->m, r);
 	/* Three rounds, so that the waits for memory overlap: buckets, then entities, then the lookups themselves. */
 	for (int k = 0; k < FEED_ENTITIES; k++) {
 		if (!record_has(r, of[k].field))
@@ -330,7 +533,7 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 		hash[k] = entity_hash(of[k].kind, r->text[of[k].field]);
 		__builtin_prefetch(&d->entities.bucket[hash[k] % BUCKETS]);
 	}
-	for (int k = 2; k < FEED_ENTITIES; k++)
+	for (int k = FEED_IP; k < FEED_ENTITIES; k++)
 		if (record_has(r, of[k].field))
 			entity_prefetch(&d->entities, d->entities.bucket[hash[k] % BUCKETS]);
 	for (int k = 0; k < FEED_ENTITIES; k++) {
@@ -341,12 +544,19 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 			continue;
 		f->entity[k] = entity_get(&d->entities, of[k].kind, r->text[of[k].field], hash[k], &is_new);
 		if (is_new)
-			learn_new(d, at(d, f->entity[k]));
+			meet_new(d, f->entity[k], r->text[of[k].field]);
 		/* Looking up the next name may evict: hold on to this one. */
 		if (f->entity[k] != NOBODY)
 			at(d, f->entity[k])->refs++;
 	}
 	feed_refer(d, f, -1);
+	f->m.who[WHO_IP] = f->entity[FEED_IP];
+	f->m.who[WHO_KEY] = f->entity[FEED_KEY];
+	f->m.who[WHO_USER] = f->entity[FEED_USER];
+	f->m.who[WHO_MODEL] = f->entity[FEED_MODEL];
+	f->m.weight = f->weight;
+	if (has_rate(r))
+		f->flags |= FEED_RATE;
 }
 
 static float sane_tokens(const struct record *r, double tokens)
@@ -380,6 +590,14 @@ static void count(struct detect *d, const struct record *r)
 	d->stats.requests += (uint64_t)r->weight;
 }
 
+/* The second of two moments of a request is at its end. */
+static void end_moment(struct moment *m, const struct record *r)
+{
+	double t = r->timestamp + record_real(r, F_DURATION_MS, 0) / 1000;
+
+	m->ms = (uint16_t)MIN((t - floor(t)) * 1000, 999.0);
+}
+
 static double end_of(const struct record *r)
 {
 	return r->timestamp + MIN(record_real(r, F_DURATION_MS, 0) / 1000, DURATION_MAX_S);
@@ -401,21 +619,26 @@ int detect_record(struct detect *d, const struct record *r)
 	arrival = clock_take(d, r->timestamp);
 	feed_init(d, &f, r);
 	done = f;
+	done.m.what = MOMENT_DONE;
 	set_outcome(&done, r);
 	if (rate)
 		set_tokens(&done, r, 0);
 	end = clock_later(d, end_of(r));
 	if (end <= arrival) {
 		end = arrival;
-		done.flags |= rate ? FEED_ARRIVAL : 0;
+		if (rate) {
+			done.flags |= FEED_ARRIVAL;
+			done.m.what |= MOMENT_ARRIVAL;
+		}
 	} else if (rate) {
-		f.flags = FEED_ARRIVAL;
+		f.flags |= FEED_ARRIVAL;
+		f.m.what = MOMENT_ARRIVAL;
 		f.tick = arrival;
 		feed_put(d, &f);
+		end_moment(&done.m, r);
 	}
 	done.tick = end;
-	if (done.flags)
-		feed_put(d, &done);
+	feed_put(d, &done);
 	return d->error;
 }
 
@@ -435,7 +658,8 @@ int detect_arrival(struct detect *d, const struct record *r)
 		feed_init(d, &f, r);
 		f.tick = tick;
 	}
-	f.flags = FEED_ARRIVAL;
+	f.flags |= FEED_ARRIVAL;
+	f.m.what = MOMENT_ARRIVAL;
 	feed_put(d, &f);
 	return d->error;
 }
@@ -448,7 +672,7 @@ int detect_provisional(struct detect *d, const struct record *r, double now, int
 		return 0;
 	feed_init(d, &f, r);
 	f.tokens = sane_tokens(r, (double)completion_tokens);
-	f.flags = FEED_TOKENS;
+	f.flags |= FEED_TOKENS;
 	f.tick = clock_later(d, now);
 	feed_put(d, &f);
 	return d->error;
@@ -467,14 +691,19 @@ int detect_complete(struct detect *d, const struct record *r, int64_t already_to
 	if (has_rate(r))
 		set_tokens(&f, r, already_told_tokens);
 	f.tick = clock_later(d, end_of(r));
-	if (f.flags)
-		feed_put(d, &f);
+	f.m.what = MOMENT_DONE;
+	end_moment(&f.m, r);
+	feed_put(d, &f);
 	return d->error;
 }
 
 int detect_advance(struct detect *d, double now)
 {
-	if (!d->begun || d->bins)
+	if (d->bins)
+		return 0;
+	if (!d->begun && d->kept)
+		begin(d, now); /* what was open before a restart may end without another record */
+	if (!d->begun)
 		return 0;
 	run_until(d, now);
 	return d->error;
@@ -494,5 +723,5 @@ void detect_stats(const struct detect *d, struct detect_stats *ret)
 	*ret = d->stats;
 	ret->evicted = d->entities.evicted + d->entities.refused;
 	for (int k = 0; k < ENTITY_KIND_COUNT; k++)
-		ret->entities += k == ENTITY_GLOBAL ? 0 : d->entities.count[k];
+		ret->entities += k == ENTITY_GLOBAL || k == ENTITY_HOST || k == ENTITY_NETWORK ? 0 : d->entities.count[k];
 }

@@ -1,59 +1,134 @@
 /*
  * engine.h - the adaptive engine's parts among themselves; outside of src/detect only detect.h counts.
  *
- *   detect.c    clock, feeds, ticks            entity.c    who takes part, windows
- *   learn.c     every 10 s: baselines          baseline.c  level, dispersion, habit
- *   judge.c     every second: what is abnormal incident.c  open, update, close, one cause
- *   static.c    the plain method, apart        describe.c  evidence, top, the sentence
+ *   detect.c    clock, feeds, ticks              entity.c    who takes part, windows
+ *   recent.c    the last requests                traits.c    how a set of requests behaves
+ *   learn.c     every 10 s: baselines            baseline.c  level, dispersion, peaks of one series
+ *
+ *   volume.c    flood, ddos, flash crowd         spend.c     cost spike
+ *   behave.c    scraping, prompt probing         access.c    credential abuse, key sharing
+ *   growth.c    token growth                     latency.c   latency regression
+ *   health.c    error burst, traffic drop
+ *
+ *   incident.c  open, update, close; one cause   describe.c  evidence, top, the sentence
+ *   static.c    the plain method, apart
+ *
+ * A detector looks at the entities and reports findings, at every tick or step while it sees them; what becomes of a finding
+ * (waiting, opening, joining another incident, closing when it is no longer reported) is decided in incident.c alone.
  */
 #ifndef WEIR_DETECT_ENGINE_H
 #define WEIR_DETECT_ENGINE_H
 
 #include "detect/detect.h"
 #include "detect/entity.h"
+#include "detect/full.h"
+#include "detect/recent.h"
+#include "detect/traits.h"
 #include "detect/tuning.h"
 
 #define WHEEL 1024 /* seconds ahead that need no second look */
-#define FEED_ENTITIES 5
 
-enum { FEED_ARRIVAL = 1, FEED_TOKENS = 2, FEED_OUTCOME = 4, FEED_FAILED = 8 };
+enum { FEED_SERVER, FEED_MODEL, FEED_IP, FEED_KEY, FEED_USER, FEED_ENTITIES };
+enum { FEED_ARRIVAL = 1, FEED_TOKENS = 2, FEED_OUTCOME = 4, FEED_FAILED = 8, FEED_RATE = 16 };
 
 struct feed {
 	int32_t tick;
 	uint32_t next;
-	uint32_t entity[FEED_ENTITIES]; /* server, model, client_ip, api_key, user */
+	uint32_t entity[FEED_ENTITIES];
 	float weight, tokens;
 	uint8_t flags;
+	struct moment m;
 };
 
-/* What an incident watches, and so how it ends. */
-enum watch { WATCH_FLOOD, WATCH_RISE, WATCH_COST, WATCH_ERROR, WATCH_DROP };
+/* ---- findings and incidents ------------------------------------------------------------------------ */
+
+/* What a detector watches; an incident belongs to one watch at a time. In the order of precedence among causes. */
+enum watch {
+	WATCH_VOLUME,  /* flood, ddos, flash_crowd */
+	WATCH_ACCESS,  /* key_sharing */
+	WATCH_AUTH,    /* credential_abuse */
+	WATCH_BEHAVE,  /* scraping, prompt_probing */
+	WATCH_COST,    /* cost_spike */
+	WATCH_GROWTH,  /* token_growth */
+	WATCH_ERROR,   /* error_burst */
+	WATCH_LATENCY, /* latency_regression */
+	WATCH_DROP,    /* traffic_drop */
+	WATCH_COUNT
+};
 
 #define SUSPECTS_MAX 16
-struct incident {
-	bool used, open, slow; /* slow: seen in the 60 s window */
+struct finding {
 	enum watch watch;
 	enum anomaly_class cls;
 	enum anomaly_severity severity;
-	uint32_t entity; /* NOBODY: global */
+	uint32_t scope;    /* NOBODY: global */
+	double strength;   /* 1: would just open; below LEAVE_FACTOR it ends */
+	double score;      /* sigma-equivalent */
+	double confidence; /* of the class, 0..1 */
+	double magnitude;  /* how much, in the watch's own unit (x the expected): what feedback compares */
+	int64_t start;     /* epoch second of the onset */
+	uint8_t needs;     /* reports, at this detector's pace, before it opens; 0 and 1: at once */
+	int32_t leave_s;   /* 0: LEAVE_S */
+	int32_t accept_s;  /* so long and it is how things are; 0: ACCEPT_S */
+	bool quiet;        /* its actors go on learning */
+	bool joins;        /* several that do the same at the same time are one incident */
+	bool slow;         /* seen in the longer window */
+	uint32_t actor[SUSPECTS_MAX]; /* who does it, first those that explain it */
+	double share[SUSPECTS_MAX];   /* of the excess; 0: not named */
+	unsigned int actors;
+	struct anomaly_evidence evidence[ANOMALY_EVIDENCE_MAX];
+	size_t evidence_count;
+	char summary[400];
+};
+
+/* What the isolation forest said when it opened. */
+struct opinion {
+	int of; /* which forest; < 0: none */
+	bool asked;
+	float look[32];
+	double score, sigma, value, share;
+	enum trait most; /* the feature that makes it odd, its value, its share */
+};
+
+struct incident {
+	bool used, open;
+	struct finding f; /* as last reported; severity, score, magnitude, confidence: the highest or latest of the incident */
 	enum entity_kind scope_kind;
 	char scope_value[ENTITY_NAME_MAX + 1];
 	char id[48];
-	int64_t start; /* epoch second */
-	int32_t opened, above, closed, told;
-	double peak10, peak60; /* of the members together */
-	double score, score_told, confidence;
+	int32_t opened, above, closed, told, classed;
+	double score_told, magnitude_told;
 	enum anomaly_severity severity_told;
-	uint32_t suspect[SUSPECTS_MAX]; /* referred to; the first `members` explain it */
-	double share[SUSPECTS_MAX]; /* of the excess, when it was largest */
-	unsigned int suspects, members;
-	char summary[512]; /* as last told before the end */
+	enum anomaly_class cls_told;
+	uint32_t scope_told;
+	uint64_t related; /* bit per watch that joined */
+	/* What people said of it (feedback.c). */
+	bool muted;     /* goes on, and nothing is told: its like was called a false positive */
+	bool dismissed; /* it was itself */
+	bool confirmed; /* a true positive: nobody gets used to it */
+	double strongest; /* of all reports; what was seen then is what a label is about */
+	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
+	size_t bests;
+	char said[400];
+	struct opinion opinion;
 };
+
+/* What a detector saw, and was not yet enough. */
+struct pending {
+	enum watch watch;
+	uint32_t scope;
+	int32_t first, last;
+	uint8_t reports;
+};
+#define PENDING_FINDINGS 256
 
 /* What is usual among entities of one kind, for those that have no past. */
 struct pool {
 	struct baseline req, tok;
+	struct habit habit;
 };
+
+#include "detect/latency.h"
 
 struct detect {
 	struct detect_opts opts;
@@ -62,10 +137,10 @@ struct detect {
 
 	/* clock */
 	bool begun, have_window;
-	int64_t base;      /* epoch second of tick 0 */
-	int32_t tick;      /* last tick run */
+	int64_t base; /* epoch second of tick 0 */
+	int32_t tick; /* last tick run */
 	double newest;
-	double ahead;      /* timestamp of the last record that claimed to be from the future */
+	double ahead; /* timestamp of the last record that claimed to be from the future */
 	unsigned int ahead_run, behind_run, confirmed;
 
 	/* feeds that wait for their second */
@@ -74,17 +149,30 @@ struct detect {
 	uint32_t head[WHEEL], tail[WHEEL];
 
 	struct entities entities;
-	uint32_t global;
+	struct recent recent;
+	uint32_t global, fresh; /* fresh: the requests of addresses first seen lately, as one entity */
 	uint32_t *active, *touched;
 	uint32_t actives, active_cap, touches, touched_cap;
 	struct pool pool[ENTITY_KIND_COUNT];
+	struct habit usual;    /* traits of everybody's requests, calm minutes only */
+	struct traits now;     /* of the last minute, every step */
+	struct latency_models *latency;
+	struct {
+		double level, disp, peak; /* refused credentials a minute */
+		double peak300, cur, cur300;
+	} auth;
 	uint32_t steps; /* of the stream */
+	int32_t cool;   /* until then a global incident echoes */
 	uint8_t hist_rise;
-	int32_t cool; /* until then a global incident echoes */
 	uint32_t rise_ticks;
 
 	struct incident incident[INCIDENTS_MAX];
+	struct pending pending[PENDING_FINDINGS];
 	uint64_t suppressed; /* incidents that found no room */
+	struct kept *kept;   /* state.c: what came from an export */
+	struct feedback *feedback;
+	struct opinions *opinions;
+	int32_t opinions_told; /* tick of their last export */
 	int error;
 };
 
@@ -100,10 +188,11 @@ static inline bool is_identity(const struct entity *e)
 {
 	return e->kind >= ENTITY_CLIENT_IP;
 }
+/* Its habits, made where it has none and has sent enough; or NULL. */
+struct full *full_of(struct detect *d, struct entity *e);
 
 void learn_step(struct detect *d);
 void learn_new(struct detect *d, struct entity *e);
-void judge_tick(struct detect *d);
 
 /* One entity's requests against its own past, in the 10 s or the 60 s window. */
 struct reading {
@@ -111,29 +200,89 @@ struct reading {
 };
 struct reading read_requests(const struct entity *e, bool slow);
 struct reading read_tokens(const struct entity *e);
-struct error_reading {
-	double done, failed, share, z;
-};
-struct error_reading read_errors(const struct detect *d, const struct errors *er);
-double flood_bar(const struct detect *d, bool slow); /* excess that counts as a flood */
-double cost_bar(const struct detect *d);
+/* Epoch second at which e's requests (tokens) left what was expected. */
+int64_t onset_requests(const struct detect *d, const struct entity *e);
+int64_t onset_tokens(const struct detect *d, const struct entity *e);
 
-/* The open incident that explains e's rise, or NULL. */
+/* The detectors. _tick: every second, _step: every STEP_S, after learning. */
+void volume_tick(struct detect *d);
+void spend_step(struct detect *d);
+void health_tick(struct detect *d);
+void behave_step(struct detect *d);
+/* What it does now is what it does. */
+void behave_accept(struct detect *d, uint32_t i);
+void access_step(struct detect *d);
+/* One request of a key (or user) from a network, as it arrives. */
+void access_see(struct detect *d, struct entity *e, uint32_t net);
+void growth_step(struct detect *d);
+/* One finished request. */
+void growth_see(struct detect *d, const struct moment *m);
+void latency_step(struct detect *d);
+void latency_see(struct detect *d, const struct moment *m);
+
+/* ---- incident.c ------------------------------------------------------------------------------------ */
+void finding_init(struct finding *f, enum watch w, enum anomaly_class cls, uint32_t scope, double strength, double score);
+void finding_actor(struct finding *f, uint32_t e, double share);
+__attribute__((format(printf, 2, 3))) void finding_say(struct finding *f, const char *fmt, ...);
+void finding_evidence(struct finding *f, const char *feature, double observed, double expected, double sigma);
+/* Returns the incident it now belongs to, or NULL (waiting, joined to another cause, or no room). */
+struct incident *incident_report(struct detect *d, const struct finding *f);
+/* The open incident of that watch and scope, or NULL. */
+struct incident *incident_find(struct detect *d, enum watch w, uint32_t scope);
+/* The open incident that explains e's doings, or NULL. */
 struct incident *incident_of(struct detect *d, const struct entity *e);
-bool incident_any(const struct detect *d, unsigned int watches); /* bit per watch, open now */
-/* Opens, or re-opens what closed lately. e: NOBODY for global. NULL where there is no room. */
-struct incident *incident_open(struct detect *d, enum watch w, enum anomaly_class cls, uint32_t e, bool slow, double score, int64_t start);
-void incident_suspect(struct detect *d, struct incident *in, uint32_t e, bool member);
-/* Emits. Called by the judge when all is filled in. */
-void incident_tell(struct detect *d, struct incident *in, enum anomaly_event ev);
-void incident_become(struct detect *d, struct incident *in, enum watch w, enum anomaly_class cls, uint32_t e, double score);
+/* Is one of these watches (bit per watch) open now, or closed less than COOL_S ago? */
+bool incident_any(const struct detect *d, unsigned int watches);
+bool incident_lately(const struct detect *d, unsigned int watches);
+/* Do these two stand for the same traffic? */
+bool entity_related(const struct detect *d, uint32_t a, uint32_t b);
+/* Ends what is no longer reported. */
 void incident_watch(struct detect *d);
-/* How strong it still is: 1 where it would just open. */
-double incident_strength(const struct detect *d, const struct incident *in, double *ret_z);
 
-/* Remembers who holds which share now, where it is more than before. */
-void describe_shares(const struct detect *d, struct incident *in);
-void describe(const struct detect *d, struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n);
+/* Takes up one that was imported: its actors are held again. */
+void incident_resume(struct detect *d, struct incident *in);
+
+/* ---- state.c: what outlives a restart -------------------------------------------------------------- */
+/* The clock begins, d->tick stands where it stood: everybody who was imported goes on from there. */
+void kept_resume(struct detect *d);
+void kept_free(struct detect *d);
+/* An imported entity is active again. */
+void detect_wake(struct detect *d, uint32_t i);
+
+/* ---- opinion.c: how odd all features together are -------------------------------------------------- */
+/* A calm look at an identity; everybody's calm minute. */
+void opinion_learn(struct detect *d, const struct traits *t);
+void opinion_learn_all(struct detect *d);
+void opinion_ask(struct detect *d, struct incident *in);
+double opinion_confidence(const struct incident *in, double confidence);
+void opinion_label(struct detect *d, const struct incident *in, bool true_positive);
+int opinion_export(struct detect *d, bool all, int (*give)(void *ctx, const char *name, const void *blob, size_t n), void *ctx);
+int opinion_import(struct detect *d, const char *name, const void *blob, size_t n);
+void opinion_free(struct detect *d);
+
+/* ---- feedback.c: what people said ------------------------------------------------------------------ */
+struct blob;
+/* Would a label keep this quiet? suppressed: count it there. */
+bool feedback_mutes(struct detect *d, const struct finding *f, bool count);
+/* f is about what k's actors spend, and k, kept quiet, was labelled with requests as large. */
+bool feedback_excuses(const struct detect *d, const struct incident *k, const struct finding *f);
+/* Called a true positive before: it takes less. */
+bool feedback_sharpens(const struct detect *d, const struct finding *f);
+unsigned int feedback_count(const struct detect *d);
+/* The n-th label: as a blob, its incident, how often it kept quiet; whether any of it is news. */
+void feedback_keep(struct detect *d, unsigned int n, struct blob *b);
+const char *feedback_id(const struct detect *d, unsigned int n);
+bool feedback_changed(const struct detect *d, unsigned int n);
+uint64_t feedback_suppressed(const struct detect *d, unsigned int n);
+void feedback_exported(struct detect *d, unsigned int n);
+int feedback_import(struct detect *d, const char *id, struct blob *b);
+int feedback_import_suppressed(struct detect *d, const char *id, uint64_t count);
+void feedback_free(struct detect *d);
+
+/* ---- describe.c ------------------------------------------------------------------------------------ */
+/* "client 10.0.0.1", "API key k-17", "all clients together" */
+const char *describe_who(const struct detect *d, uint32_t e, char *buf, size_t n);
+void describe(const struct detect *d, const struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n);
 
 struct static_bins;
 int static_open(const struct detect_opts *opts, struct static_bins **ret);

@@ -1,6 +1,10 @@
 #include "detect/entity.h"
 
+#include <arpa/inet.h>
+#include <math.h>
 #include <sys/mman.h>
+
+#include "detect/full.h"
 
 #define EVICT_TRIES 32 /* the oldest may be referred to; whoever is not found among so many is not let in */
 #define VOTES_MAX 64   /* so that a new majority shows after a minute at the latest, not after as long as the old one held */
@@ -8,8 +12,10 @@
 
 static const uint32_t ceiling[ENTITY_KIND_COUNT] = {
 	[ENTITY_GLOBAL] = 1,
+	[ENTITY_HOST] = 1, /* "new addresses" */
 	[ENTITY_SERVER] = ENTITIES_SERVER,
 	[ENTITY_MODEL] = ENTITIES_MODEL,
+	[ENTITY_NETWORK] = ENTITIES_NETWORK,
 	[ENTITY_CLIENT_IP] = ENTITIES_CLIENT_IP,
 	[ENTITY_API_KEY] = ENTITIES_API_KEY,
 	[ENTITY_USER] = ENTITIES_USER,
@@ -53,6 +59,7 @@ void entities_done(struct entities *es)
 	for (uint32_t i = 0; i < es->used; i++) {
 		free(entity_at(es, i)->name);
 		free(entity_at(es, i)->errors);
+		full_free(entity_at(es, i)->full);
 	}
 	for (size_t i = 0; i < PAGES_MAX; i++)
 		free(es->page[i]);
@@ -102,6 +109,11 @@ static bool evict(struct entities *es, unsigned int kind)
 		lru_remove(es, e);
 		free(e->name);
 		free(e->errors);
+		if (e->full)
+			es->fulls--;
+		full_free(e->full);
+		if (e->net != NOBODY)
+			entity_at(es, e->net)->refs--;
 		memset(e, 0, sizeof(*e));
 		e->chain = es->free;
 		es->free = i;
@@ -173,9 +185,9 @@ uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name
 	e = entity_at(es, i);
 	memset(e, 0, sizeof(*e));
 	e->name = strndup(name.p ? name.p : "", keep);
-	if (kind < ENTITY_CLIENT_IP)
+	if (kind <= ENTITY_MODEL)
 		e->errors = calloc(1, sizeof(*e->errors));
-	if (!e->name || (kind < ENTITY_CLIENT_IP && !e->errors)) {
+	if (!e->name || (kind <= ENTITY_MODEL && !e->errors)) {
 		free(e->name);
 		free(e->errors);
 		memset(e, 0, sizeof(*e));
@@ -186,6 +198,7 @@ uint32_t entity_get(struct entities *es, enum entity_kind kind, struct span name
 	}
 	if (e->errors)
 		*e->errors = (struct errors){ .share = ERROR_PRIOR, .weight = ERROR_PRIOR_N };
+	e->net = NOBODY;
 	e->hash = h;
 	e->kind = (uint8_t)kind;
 	e->chain = es->bucket[h % BUCKETS];
@@ -208,9 +221,9 @@ void entity_advance(struct entity *e, int32_t tick)
 		for (int32_t t = e->tick + 1; t <= tick; t++)
 			e->s1[t % STEP_S] = 0;
 	steps = tick / STEP_S - e->tick / STEP_S;
-	for (int32_t s = tick / STEP_S - MIN(steps, WINDOW_STEPS) + 1; s <= tick / STEP_S; s++) {
-		e->s10[s % WINDOW_STEPS] = 0;
-		e->t10[s % WINDOW_STEPS] = 0;
+	for (int32_t s = tick / STEP_S - MIN(steps, LONG_STEPS) + 1; s <= tick / STEP_S; s++) {
+		e->s10[s % LONG_STEPS] = 0;
+		e->t10[s % LONG_STEPS] = 0;
 		if (e->errors)
 			e->errors->done[s % WINDOW_STEPS] = e->errors->failed[s % WINDOW_STEPS] = 0;
 	}
@@ -226,6 +239,26 @@ static double sum(const float *v, int n)
 	return s;
 }
 
+/* The newest WINDOW_STEPS of LONG_STEPS. */
+static double sum_newest(const float *v, int32_t step)
+{
+	double s = 0;
+
+	for (int32_t k = step; k > step - WINDOW_STEPS; k--)
+		s += (double)v[(k + LONG_STEPS) % LONG_STEPS];
+	return s;
+}
+
+double entity_requests300(const struct entity *e)
+{
+	return sum(e->s10, LONG_STEPS);
+}
+
+double entity_tokens300(const struct entity *e)
+{
+	return sum(e->t10, LONG_STEPS);
+}
+
 double entity_requests10(const struct entity *e)
 {
 	return sum(e->s1, STEP_S);
@@ -233,12 +266,12 @@ double entity_requests10(const struct entity *e)
 
 double entity_requests60(const struct entity *e)
 {
-	return sum(e->s10, WINDOW_STEPS);
+	return sum_newest(e->s10, e->tick / STEP_S);
 }
 
 double entity_tokens60(const struct entity *e)
 {
-	return sum(e->t10, WINDOW_STEPS);
+	return sum_newest(e->t10, e->tick / STEP_S);
 }
 
 void entity_meet(struct entity *a, const struct entity *b)
@@ -265,4 +298,63 @@ bool entity_linked(const struct entity *a, const struct entity *b)
 	if (ka >= IDENTITY_KINDS || kb >= IDENTITY_KINDS || ka == kb)
 		return false;
 	return (a->votes[kb] >= VOTES_SURE && a->mate[kb] == (uint32_t)b->hash) || (b->votes[ka] >= VOTES_SURE && b->mate[ka] == (uint32_t)a->hash);
+}
+
+struct span entity_network_of(struct span address, char buf[48])
+{
+	char text[INET6_ADDRSTRLEN], out[INET6_ADDRSTRLEN];
+	unsigned char a[16];
+	size_t n = address.n;
+
+	if (n && address.p[0] == '[') {
+		address.p++;
+		n -= 2;
+	}
+	if (!n || n >= sizeof(text))
+		return (struct span){ 0 };
+	memcpy(text, address.p, n);
+	text[n] = '\0';
+	if (inet_pton(AF_INET, text, a) == 1) {
+		snprintf(buf, 48, "%u.%u.%u.0/24", a[0], a[1], a[2]);
+	} else if (inet_pton(AF_INET6, text, a) == 1) {
+		memset(a + 6, 0, 10);
+		snprintf(buf, 48, "%s/48", inet_ntop(AF_INET6, a, out, sizeof(out)));
+	} else {
+		return (struct span){ 0 };
+	}
+	return span_of(buf);
+}
+
+/* Linear counting (Whang et al. 1990) with 64 bits. */
+double entity_distinct(uint64_t bitmap)
+{
+	int set = __builtin_popcountll(bitmap);
+
+	return set >= 63 ? 266 : -64 * log(1 - set / 64.0);
+}
+
+bool entity_shared(const struct entity *e)
+{
+	return e->kind == ENTITY_CLIENT_IP && (entity_distinct(e->keys) >= SHARED_KEYS || entity_distinct(e->agents) >= SHARED_AGENTS);
+}
+
+bool entities_forget_full(struct entities *es, int32_t before)
+{
+	for (unsigned int kind = ENTITY_CLIENT_IP; kind < ENTITY_KIND_COUNT; kind++) {
+		uint32_t i = es->oldest[kind];
+
+		for (; i != NOBODY; i = entity_at(es, i)->newer) {
+			struct entity *e = entity_at(es, i);
+
+			if (e->last > before)
+				break;
+			if (e->full && !e->suspect) {
+				full_free(e->full);
+				e->full = NULL;
+				es->fulls--;
+				return true;
+			}
+		}
+	}
+	return false;
 }

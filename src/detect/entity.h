@@ -21,12 +21,23 @@ struct errors {
 	double share; /* usual */
 	double weight;
 	uint8_t hist;
+	/* health.c: the run of failures under way (log likelihood of a burst against the usual share) and what such runs reach in calm times */
+	float run, habit;
+	float run_done, run_failed;   /* since it left 0 */
+	float seen_done, seen_failed; /* of the step under way, already counted */
+	float late_done, late_failed; /* decayed: the last minutes */
+	int32_t run_since, seen_step, late;
+	bool told; /* this run has been an alarm */
 };
+
+struct full;
 
 struct entity {
 	uint64_t hash;
 	char *name;
 	struct errors *errors; /* NULL for identities */
+	struct full *full;     /* what it is known to do; NULL until it has done enough */
+	uint64_t keys, agents; /* bitmaps by hash: who and what came with it */
 	uint32_t chain, newer, older;
 	uint32_t refs;   /* pending feeds and open incidents */
 	uint8_t kind;
@@ -34,19 +45,25 @@ struct entity {
 	bool touched;    /* in this tick */
 	uint8_t hist_flood, hist_cost; /* one bit a tick, newest lowest */
 	bool suspect;    /* in an open incident: learns nothing */
+	bool changed;    /* since it was last exported */
 	int8_t run_req, run_tok;
 	uint32_t n;      /* steps learnt, the prior's worth included */
 	uint32_t prior;  /* of them: not its own */
 	int32_t tick;    /* windows are valid for this tick */
 	int32_t step;    /* first step not learnt yet, while not active */
 	int32_t last;    /* newest arrival */
+	int32_t born;    /* first seen */
+	uint32_t recent; /* its newest entry in the ring of recent requests; 0: none */
+	uint32_t net;    /* of an address: its network; NOBODY */
 	int32_t cool;    /* until then its last incident echoes */
 	float gap;       /* longest silence, decayed */
 	float requests;  /* all its life */
 	uint16_t drop_ticks;
+	uint16_t generation; /* of its peaks */
+	uint32_t worked;     /* steps in which it sent something */
 	float s1[STEP_S];        /* requests by second */
-	float s10[WINDOW_STEPS]; /* requests by step */
-	float t10[WINDOW_STEPS]; /* tokens by step */
+	float s10[LONG_STEPS];   /* requests by step */
+	float t10[LONG_STEPS];   /* tokens by step */
 	struct baseline req, tok;
 	/* Who is most often seen with it (majority vote): the low half of the other's hash. */
 	uint32_t mate[IDENTITY_KINDS];
@@ -55,7 +72,7 @@ struct entity {
 
 #define PAGE_BYTES (2u << 20) /* a huge page where the kernel gives one */
 #define PAGE_ENTITIES (PAGE_BYTES / sizeof(struct entity))
-#define PAGES_MAX ((ENTITIES_CLIENT_IP + ENTITIES_API_KEY + ENTITIES_USER + ENTITIES_MODEL + ENTITIES_SERVER) / PAGE_ENTITIES + 1)
+#define PAGES_MAX ((ENTITIES_CLIENT_IP + ENTITIES_API_KEY + ENTITIES_USER + ENTITIES_MODEL + ENTITIES_SERVER + ENTITIES_NETWORK) / PAGE_ENTITIES + 1)
 #define BUCKETS (1u << 18)
 
 struct entities {
@@ -64,6 +81,7 @@ struct entities {
 	uint32_t *bucket;
 	uint32_t count[ENTITY_KIND_COUNT];
 	uint32_t newest[ENTITY_KIND_COUNT], oldest[ENTITY_KIND_COUNT];
+	uint32_t fulls;
 	uint64_t evicted, refused;
 };
 
@@ -94,6 +112,20 @@ void entity_advance(struct entity *e, int32_t tick);
 double entity_requests10(const struct entity *e);
 double entity_requests60(const struct entity *e);
 double entity_tokens60(const struct entity *e);
+double entity_requests300(const struct entity *e);
+double entity_tokens300(const struct entity *e);
+/* Frees the habits of one identity that has been silent since `before`; false: there is none. */
+bool entities_forget_full(struct entities *es, int32_t before);
+/* The /24 or /48 of an address, as text ("10.1.2.0/24"). An empty span where it is none. */
+struct span entity_network_of(struct span address, char buf[48]);
+/* Different ones among what a bitmap has seen; exact while few, some 200 at most. */
+double entity_distinct(uint64_t bitmap);
+static inline uint64_t entity_bit(uint64_t hash)
+{
+	return UINT64_C(1) << (hash >> 58);
+}
+/* An address behind which there are many: NAT, gateway, ingress. */
+bool entity_shared(const struct entity *e);
 void entity_meet(struct entity *a, const struct entity *b);
 /* Are these two mostly one and the same traffic? */
 bool entity_linked(const struct entity *a, const struct entity *b);

@@ -1,340 +1,483 @@
-/* Incidents: one per cause, with hysteresis at the end, and a memory of five minutes for those that come back. */
+/*
+ * Incidents: one per cause. A finding refreshes the incident that is open for it, joins the one that causes it, waits until it has
+ * been reported often enough, or opens. An incident ends when its finding has not been reported strong enough for a while.
+ */
 #include <math.h>
+#include <stdarg.h>
 
 #include "detect/engine.h"
 
-static double confidence_of(const struct detect *d, const struct incident *in)
+void finding_init(struct finding *f, enum watch w, enum anomaly_class cls, uint32_t scope, double strength, double score)
 {
-	double sure = 1 - exp(-MAX(in->score - 3, 0.0) / 4), age = MIN(1.0, d->steps / 60.0);
-
-	if (in->cls == CLASS_UNKNOWN)
-		return 0.3;
-	return MIN(0.95, 0.5 + 0.35 * sure + 0.1 * age);
+	memset(f, 0, sizeof(*f));
+	f->watch = w;
+	f->cls = cls;
+	f->severity = SEVERITY_WARNING;
+	f->scope = scope;
+	f->strength = strength;
+	f->score = score;
+	f->magnitude = 1;
+	f->confidence = 0.7;
+	f->needs = 2;
 }
 
-static void severity_of(const struct detect *d, struct incident *in)
+void finding_actor(struct finding *f, uint32_t e, double share)
 {
-	const struct entity *e = in->entity == NOBODY ? global_of(d) : at(d, in->entity);
-
-	if (in->watch == WATCH_FLOOD) {
-		const struct entity *g = global_of(d);
-		double all = baseline_expected(&g->req) * WINDOW_STEPS;
-
-		/* Five times the usual total, for long enough to be in the minute, on a stream known for ten. */
-		if (d->steps >= RISE_STEPS && in->score >= Z_SURE && entity_requests60(g) >= 5 * all)
-			in->severity = SEVERITY_CRITICAL;
-	} else if (in->watch == WATCH_RISE) {
-		if (read_requests(e, true).ratio >= RISE_WARN_RATIO)
-			in->severity = MAX(in->severity, SEVERITY_WARNING);
-	} else if (in->watch == WATCH_ERROR) {
-		if (read_errors(d, e->errors).share >= 0.5)
-			in->severity = SEVERITY_CRITICAL;
-	} else if (in->watch == WATCH_COST) {
-		struct reading r = read_tokens(e);
-
-		if (r.ratio >= 10 && r.x >= WINDOW_STEPS * baseline_expected(&global_of(d)->tok) && d->steps >= RISE_STEPS)
-			in->severity = SEVERITY_CRITICAL;
+	for (unsigned int k = 0; k < f->actors; k++) {
+		if (f->actor[k] == e) {
+			f->share[k] = MAX(f->share[k], share);
+			return;
+		}
 	}
+	if (e == NOBODY || f->actors == SUSPECTS_MAX)
+		return;
+	f->actor[f->actors] = e;
+	f->share[f->actors++] = share;
 }
 
-/* A wait of this kind ends with the incident it belongs to; the same for a suspect of another name. */
-static bool concerns(const struct detect *d, const struct incident *in, const struct entity *e)
+void finding_say(struct finding *f, const char *fmt, ...)
 {
-	if (!is_identity(e))
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(f->summary, sizeof(f->summary), fmt, ap);
+	va_end(ap);
+}
+
+void finding_evidence(struct finding *f, const char *feature, double observed, double expected, double sigma)
+{
+	if (f->evidence_count < ANOMALY_EVIDENCE_MAX && isfinite(observed) && isfinite(expected) && isfinite(sigma))
+		f->evidence[f->evidence_count++] = (struct anomaly_evidence){ feature, observed, expected, sigma };
+}
+
+bool entity_related(const struct detect *d, uint32_t a, uint32_t b)
+{
+	const struct entity *x, *y;
+
+	if (a == b)
+		return true;
+	if (a == NOBODY || b == NOBODY)
 		return false;
-	for (unsigned int k = 0; k < in->suspects; k++)
-		if (at(d, in->suspect[k]) == e)
+	x = at(d, a);
+	y = at(d, b);
+	if (x->net == b || y->net == a)
+		return true;
+	return entity_linked(x, y);
+}
+
+static bool same_actors(const struct detect *d, const struct incident *in, const struct finding *f)
+{
+	if (in->f.scope == f->scope)
+		return true;
+	for (unsigned int k = 0; k < in->f.actors; k++) {
+		if (entity_related(d, in->f.actor[k], f->scope))
 			return true;
-	for (unsigned int k = 0; k < in->members; k++)
-		if (is_identity(at(d, in->suspect[k])) && entity_linked(at(d, in->suspect[k]), e))
-			return true;
+		for (unsigned int j = 0; j < f->actors; j++)
+			if (entity_related(d, in->f.actor[k], f->actor[j]))
+				return true;
+	}
 	return false;
+}
+
+/* What an open cause explains: 0 nothing, 1 the same actors' doings, 2 whatever. */
+enum { NOT, SAME, ANY };
+static const uint8_t explains[WATCH_COUNT][WATCH_COUNT] = {
+	[WATCH_VOLUME] = { [WATCH_ACCESS] = SAME, [WATCH_AUTH] = SAME, [WATCH_BEHAVE] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME, [WATCH_ERROR] = ANY, [WATCH_LATENCY] = ANY, [WATCH_DROP] = ANY },
+	[WATCH_ACCESS] = { [WATCH_VOLUME] = SAME, [WATCH_BEHAVE] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
+	[WATCH_AUTH] = { [WATCH_VOLUME] = SAME, [WATCH_BEHAVE] = SAME },
+	[WATCH_BEHAVE] = { [WATCH_VOLUME] = SAME, [WATCH_COST] = SAME, [WATCH_GROWTH] = SAME },
+	[WATCH_GROWTH] = { [WATCH_COST] = SAME },
+	[WATCH_ERROR] = { [WATCH_AUTH] = SAME, [WATCH_LATENCY] = ANY },
+	[WATCH_DROP] = { [WATCH_LATENCY] = ANY },
+};
+/* A stronger word for what is already told: the open incident becomes this. */
+static const uint8_t renames[WATCH_COUNT][WATCH_COUNT] = {
+	[WATCH_COST] = { [WATCH_VOLUME] = SAME, [WATCH_ACCESS] = SAME, [WATCH_BEHAVE] = SAME },
+	[WATCH_ERROR] = { [WATCH_AUTH] = SAME },
+	[WATCH_GROWTH] = { [WATCH_ACCESS] = SAME, [WATCH_BEHAVE] = SAME },
+};
+
+static bool holds(const struct detect *d, uint8_t rule, const struct incident *in, const struct finding *f)
+{
+	return rule == ANY || (rule == SAME && same_actors(d, in, f));
+}
+
+struct incident *incident_find(struct detect *d, enum watch w, uint32_t scope)
+{
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		struct incident *in = &d->incident[i];
+
+		if (in->used && in->open && in->f.watch == w && in->f.scope == scope)
+			return in;
+	}
+	return NULL;
 }
 
 struct incident *incident_of(struct detect *d, const struct entity *e)
 {
-	for (int i = 0; i < INCIDENTS_MAX; i++)
-		if (d->incident[i].used && d->incident[i].open && concerns(d, &d->incident[i], e))
-			return &d->incident[i];
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		struct incident *in = &d->incident[i];
+
+		if (!in->used || !in->open || !is_identity(e))
+			continue;
+		for (unsigned int k = 0; k < in->f.actors; k++)
+			if (at(d, in->f.actor[k]) == e || entity_linked(at(d, in->f.actor[k]), e))
+				return in;
+	}
 	return NULL;
 }
 
-bool incident_any(const struct detect *d, unsigned int watches)
+static bool any(const struct detect *d, unsigned int watches, int32_t lately)
 {
 	for (int i = 0; i < INCIDENTS_MAX; i++) {
 		const struct incident *in = &d->incident[i];
 
-		/* One customer's silence is not everybody's. */
-		if (in->used && in->open && watches >> in->watch & 1 && !(in->watch == WATCH_DROP && in->entity != NOBODY))
+		if (in->used && watches >> in->f.watch & 1 && (in->open || d->tick - in->closed < lately))
 			return true;
 	}
 	return false;
 }
 
-static void release(struct detect *d, struct incident *in)
+bool incident_any(const struct detect *d, unsigned int watches)
 {
-	for (unsigned int k = 0; k < in->suspects; k++) {
-		struct entity *e = at(d, in->suspect[k]);
+	return any(d, watches, 0);
+}
 
-		e->refs--;
-		e->suspect = false;
+bool incident_lately(const struct detect *d, unsigned int watches)
+{
+	return any(d, watches, COOL_S);
+}
+
+static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
+{
+	struct anomaly a;
+	char summary[512];
+
+	if (ev == EVENT_OPEN && !in->muted)
+		d->stats.opens[in->f.cls]++;
+	in->told = d->tick;
+	in->score_told = in->f.score;
+	in->magnitude_told = in->f.magnitude;
+	in->severity_told = in->f.severity;
+	in->cls_told = in->f.cls;
+	in->scope_told = in->f.scope;
+	if (in->muted)
+		return;
+	describe(d, in, ev, &a, summary, sizeof(summary));
+	d->opts.emit(d->opts.ctx, &a);
+}
+
+static void hold(struct detect *d, const struct finding *f, int by)
+{
+	for (unsigned int k = 0; k < f->actors; k++) {
+		struct entity *e = at(d, f->actor[k]);
+
+		e->refs += (uint32_t)by;
+		if (!f->quiet)
+			e->suspect = by > 0;
 	}
-	in->suspects = in->members = 0;
-	/* Somebody may be suspected twice. */
+}
+
+/* Somebody may be suspected twice. */
+static void suspect_again(struct detect *d)
+{
 	for (int i = 0; i < INCIDENTS_MAX; i++)
-		for (unsigned int k = 0; k < d->incident[i].suspects; k++)
-			at(d, d->incident[i].suspect[k])->suspect = true;
+		if (d->incident[i].used && d->incident[i].open && !d->incident[i].f.quiet)
+			for (unsigned int k = 0; k < d->incident[i].f.actors; k++)
+				at(d, d->incident[i].f.actor[k])->suspect = true;
 }
 
-static void set_scope(const struct detect *d, struct incident *in, uint32_t e)
+static void set_scope(const struct detect *d, struct incident *in)
 {
-	in->entity = e;
-	in->scope_kind = e == NOBODY ? ENTITY_GLOBAL : (enum entity_kind)at(d, e)->kind;
-	snprintf(in->scope_value, sizeof(in->scope_value), "%s", e == NOBODY ? "" : at(d, e)->name);
+	const struct entity *e = in->f.scope == NOBODY ? NULL : at(d, in->f.scope);
+
+	in->scope_kind = e ? (enum entity_kind)e->kind : ENTITY_GLOBAL;
+	snprintf(in->scope_value, sizeof(in->scope_value), "%s", e ? e->name : "");
 }
 
-struct incident *incident_open(struct detect *d, enum watch w, enum anomaly_class cls, uint32_t e, bool slow, double score, int64_t start)
+/* What was seen when it was strongest is what its end, and a label, are about. */
+static void keep_best(const struct detect *d, struct incident *in, const struct finding *f)
 {
-	const char *name = e == NOBODY ? "" : at(d, e)->name;
-	enum entity_kind kind = e == NOBODY ? ENTITY_GLOBAL : (enum entity_kind)at(d, e)->kind;
-	struct incident *in = NULL, *oldest = NULL;
+	const struct entity *e = f->scope == NOBODY ? NULL : at(d, f->scope);
+
+	if (f->strength < in->strongest)
+		return;
+	in->strongest = f->strength;
+	in->bests = f->evidence_count;
+	memcpy(in->best, f->evidence, sizeof(in->best));
+	memcpy(in->said, f->summary, sizeof(in->said));
+	/* Many requests are one thing, large ones another. */
+	if (f->watch == WATCH_VOLUME && e && entity_requests60(e) > 0) {
+		in->bests = MIN(in->bests, (size_t)ANOMALY_EVIDENCE_MAX - 1);
+		in->best[in->bests++] = (struct anomaly_evidence){ "tokens_per_request", entity_tokens60(e) / entity_requests60(e), baseline_expected(&e->tok) / MAX(baseline_expected(&e->req), 0.01), 0 };
+	}
+}
+
+void incident_resume(struct detect *d, struct incident *in)
+{
+	if (!in->open)
+		return;
+	hold(d, &in->f, 1);
+	suspect_again(d);
+}
+
+static void refresh(struct detect *d, struct incident *in, const struct finding *f)
+{
+	struct finding old = in->f;
+
+	if (f->strength >= LEAVE_FACTOR)
+		in->above = d->tick;
+	if (f->strength < LEAVE_FACTOR && f->watch == old.watch)
+		return; /* what is said of it when it is nearly over does not describe it */
+	hold(d, &old, -1);
+	if (f->cls != old.cls)
+		in->strongest = 0;
+	keep_best(d, in, f);
+	in->f = *f;
+	/* While it wanes, what is left of it looks like anybody's. */
+	if ((f->joins || (f->strength < 1 && f->watch == old.watch && f->cls == old.cls)) && f->scope != old.scope)
+		in->f.scope = old.scope;
+	in->f.start = old.start;
+	in->f.score = MAX(old.score, f->score);
+	in->f.magnitude = MAX(old.magnitude, f->magnitude);
+	in->f.severity = old.severity == SEVERITY_INFO || f->severity > old.severity ? f->severity : old.severity;
+	if (f->cls == CLASS_FLASH_CROWD)
+		in->f.severity = f->severity;
+	/* Who was named stays held, so that the end of the incident knows them. */
+	for (unsigned int k = 0; k < old.actors; k++)
+		finding_actor(&in->f, old.actor[k], old.share[k]);
+	hold(d, &in->f, 1);
+	suspect_again(d);
+	if (in->f.scope != old.scope)
+		set_scope(d, in);
+	/* More than what was called a false positive. */
+	if (in->muted && f->strength >= 1 && !feedback_mutes(d, &in->f, false)) {
+		in->muted = false;
+		tell(d, in, EVENT_OPEN);
+		return;
+	}
+	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told || in->f.scope != in->scope_told) {
+		if (d->tick - in->told >= UPDATE_FAST_S || in->severity_told == SEVERITY_INFO)
+			tell(d, in, EVENT_UPDATE);
+	} else if (d->tick - in->told >= UPDATE_S && in->f.magnitude >= 2 * in->magnitude_told) {
+		tell(d, in, EVENT_UPDATE);
+	}
+}
+
+static struct incident *take_slot(struct detect *d)
+{
+	struct incident *oldest = NULL;
+
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		struct incident *k = &d->incident[i];
+
+		if (!k->used)
+			return k;
+		if (!k->open && (!oldest || k->closed < oldest->closed))
+			oldest = k;
+	}
+	return oldest;
+}
+
+static struct incident *open_new(struct detect *d, const struct finding *f)
+{
+	struct incident *in = NULL;
 	uint32_t h = 2166136261u;
 
 	for (int i = 0; i < INCIDENTS_MAX && !in; i++) {
 		struct incident *k = &d->incident[i];
 
-		if (k->used && !k->open && k->watch == w && d->tick - k->closed <= REOPEN_S && k->scope_kind == kind && !strcmp(k->scope_value, name))
+		if (k->used && !k->open && k->f.watch == f->watch && d->tick - k->closed <= REOPEN_S && k->f.scope == f->scope)
 			in = k;
 	}
-	if (!in) {
-		for (int i = 0; i < INCIDENTS_MAX && !in; i++) {
-			struct incident *k = &d->incident[i];
+	if (in) {
+		int64_t start = in->f.start;
 
-			if (!k->used)
-				in = k;
-			else if (!k->open && (!oldest || k->closed < oldest->closed))
-				oldest = k;
-		}
-		if (!in)
-			in = oldest;
+		in->f = *f;
+		in->f.start = start;
+	} else {
+		in = take_slot(d);
 		if (!in) {
 			d->suppressed++;
 			return NULL;
 		}
 		memset(in, 0, sizeof(*in));
-		for (const char *p = name; *p; p++)
+		in->f = *f;
+		set_scope(d, in);
+		for (const char *p = in->scope_value; *p; p++)
 			h = (h ^ (unsigned char)*p) * 16777619u;
-		snprintf(in->id, sizeof(in->id), "%llx-%x%x-%08x", (unsigned long long)(d->base + d->tick), (unsigned int)w, (unsigned int)kind, h);
-		in->start = start;
+		snprintf(in->id, sizeof(in->id), "%llx-%x%x-%08x", (unsigned long long)(d->base + d->tick), (unsigned int)f->watch, (unsigned int)in->scope_kind, h);
 	}
 	in->used = in->open = true;
-	in->watch = w;
-	in->cls = cls;
-	in->slow = slow;
-	in->severity = SEVERITY_WARNING;
-	in->score = in->score_told = score;
-	in->opened = in->above = in->told = d->tick;
-	in->suspects = in->members = 0;
-	set_scope(d, in, e);
-	in->confidence = confidence_of(d, in);
+	in->muted = feedback_mutes(d, f, true);
+	in->dismissed = in->confirmed = false;
+	opinion_ask(d, in);
+	in->strongest = 0;
+	keep_best(d, in, f);
+	in->related = 0;
+	in->opened = in->above = in->classed = d->tick;
+	set_scope(d, in);
+	hold(d, &in->f, 1);
+	suspect_again(d);
+	tell(d, in, EVENT_OPEN);
 	return in;
 }
 
-void incident_suspect(struct detect *d, struct incident *in, uint32_t i, bool member)
+/* Has it been reported often enough? */
+static bool ripe(struct detect *d, const struct finding *f)
 {
-	unsigned int k = 0;
+	struct pending *slot = NULL, *oldest = &d->pending[0];
+	int32_t patience = STEP_S * 3 / 2; /* two reports of one finding are at most so far apart: detectors run each second or each step */
 
-	while (k < in->suspects && in->suspect[k] != i)
-		k++;
-	if (k == in->suspects) {
-		if (k == SUSPECTS_MAX)
-			return;
-		in->share[k] = 0;
-		in->suspect[in->suspects++] = i;
-		at(d, i)->refs++;
-		at(d, i)->suspect = true;
-	}
-	if (member && k >= in->members) {
-		uint32_t swap = in->suspect[in->members];
-		double share = in->share[in->members];
+	if (f->needs <= 1)
+		return true;
+	for (int i = 0; i < PENDING_FINDINGS; i++) {
+		struct pending *p = &d->pending[i];
 
-		in->share[in->members] = in->share[k];
-		in->share[k] = share;
-		in->suspect[in->members++] = i;
-		in->suspect[k] = swap;
-	}
-}
-
-void incident_tell(struct detect *d, struct incident *in, enum anomaly_event ev)
-{
-	struct anomaly a;
-	char summary[512];
-
-	if (ev == EVENT_OPEN)
-		d->stats.opens[in->cls]++;
-	in->confidence = confidence_of(d, in);
-	describe(d, in, ev, &a, summary, sizeof(summary));
-	if (ev != EVENT_CLOSE)
-		snprintf(in->summary, sizeof(in->summary), "%s", summary);
-	in->told = d->tick;
-	in->score_told = in->score;
-	in->severity_told = in->severity;
-	d->opts.emit(d->opts.ctx, &a);
-}
-
-void incident_become(struct detect *d, struct incident *in, enum watch w, enum anomaly_class cls, uint32_t e, double score)
-{
-	in->watch = w;
-	if (in->cls == CLASS_UNKNOWN)
-		in->severity = SEVERITY_WARNING;
-	in->cls = cls;
-	in->slow = false;
-	in->score = MAX(in->score, score);
-	in->above = d->tick;
-	set_scope(d, in, e);
-	if (in->opened != d->tick || in->told != d->tick)
-		incident_tell(d, in, EVENT_UPDATE);
-}
-
-double incident_strength(const struct detect *d, const struct incident *in, double *ret_z)
-{
-	const struct entity *e = in->entity == NOBODY ? global_of(d) : at(d, in->entity);
-	double excess = 0, z = 0, quiet;
-	struct error_reading er;
-	struct reading r;
-
-	switch (in->watch) {
-	case WATCH_FLOOD:
-		for (unsigned int k = 0; k < in->members; k++) {
-			r = read_requests(at(d, in->suspect[k]), in->slow);
-			excess += MAX(r.excess, 0.0);
-			z = MAX(z, r.z);
+		if (p->reports && p->watch == f->watch && p->scope == f->scope && d->tick - p->last <= patience) {
+			slot = p;
+			break;
 		}
-		*ret_z = z;
-		return MIN(excess / flood_bar(d, in->slow), z / Z_ENTER);
-	case WATCH_RISE:
-		r = read_requests(e, true);
-		*ret_z = r.z;
-		return MIN(r.z / RISE_Z, (r.ratio - 1) / (RISE_RATIO - 1));
-	case WATCH_COST:
-		r = read_tokens(e);
-		*ret_z = r.z;
-		return MIN(MIN(r.z / COST_Z, r.excess / cost_bar(d)), (r.ratio - 1) / (COST_RATIO - 1));
-	case WATCH_ERROR:
-		er = read_errors(d, e->errors);
-		*ret_z = er.z;
-		return MIN(er.share / ERROR_SHARE, er.z / ERROR_Z);
-	case WATCH_DROP:
-		quiet = baseline_floor(&e->req) * WINDOW_STEPS;
-		z = entity_requests60(e);
-		*ret_z = -baseline_z(z, quiet, (double)e->req.disp60, e->n);
-		return quiet > 0 ? (1 - z / quiet) / (1 - DROP_SHARE) : 0;
+		if (!oldest->reports)
+			continue;
+		if (!p->reports || p->last < oldest->last)
+			oldest = p;
 	}
-	*ret_z = 0;
-	return 0;
+	if (!slot) {
+		slot = oldest;
+		*slot = (struct pending){ .watch = f->watch, .scope = f->scope, .first = d->tick };
+	}
+	slot->last = d->tick;
+	slot->reports++;
+	if (slot->reports < f->needs)
+		return false;
+	slot->reports = 0;
+	return true;
+}
+
+static void finish(struct detect *d, struct incident *in);
+
+/* Does k, which is not told, stand for what f tells of? */
+static bool mutes(struct detect *d, const struct incident *k, const struct finding *f)
+{
+	return k->muted && feedback_mutes(d, f, false);
+}
+
+static struct incident *report(struct detect *d, const struct finding *f)
+{
+	struct incident *in = incident_find(d, f->watch, f->scope);
+
+	for (int i = 0; i < INCIDENTS_MAX && !in; i++) {
+		struct incident *k = &d->incident[i];
+
+		if (!k->used || !k->open || k->f.watch != f->watch || (k->muted && !mutes(d, k, f)))
+			continue;
+		if (same_actors(d, k, f) || (f->joins && k->f.cls == f->cls && d->tick - k->opened <= JOIN_S))
+			in = k;
+	}
+	/* The same actors doing another thing, long after: the one is over and the other begins. */
+	if (in && f->strength >= 1 && f->cls != in->f.cls && !(f->cls == CLASS_FLASH_CROWD || in->f.cls == CLASS_FLASH_CROWD || in->f.cls == CLASS_UNKNOWN) && d->tick - in->opened >= PHASE_S) {
+		if (!ripe(d, f))
+			return in;
+		finish(d, in);
+		return open_new(d, f);
+	}
+	if (in) {
+		refresh(d, in, f);
+		return in;
+	}
+	if (f->strength < 1)
+		return NULL;
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		struct incident *k = &d->incident[i];
+		bool lately;
+
+		if (!k->used || (k->muted && !feedback_excuses(d, k, f))) /* what nobody was told of explains nothing */
+			continue;
+		lately = !k->open && d->tick - k->closed < COOL_S;
+		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S)
+			continue;
+		if ((k->open || lately) && holds(d, explains[k->f.watch][f->watch], k, f)) {
+			k->related |= UINT64_C(1) << f->watch;
+			if (k->open && same_actors(d, k, f) && f->strength >= 1 && explains[k->f.watch][f->watch] == SAME)
+				k->above = d->tick; /* what it does goes on, under whatever name */
+			return NULL;
+		}
+		/* The end of an attack or of a silence is no news of its own. */
+		if (lately && ((k->f.watch == WATCH_VOLUME && f->watch == WATCH_DROP) || (k->f.watch == WATCH_DROP && f->watch == WATCH_VOLUME && f->scope == NOBODY)))
+			return NULL;
+		if (lately && k->f.watch == f->watch && same_actors(d, k, f) && f->strength < ECHO_STRENGTH)
+			return NULL;
+	}
+	if (!ripe(d, f))
+		return NULL;
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		struct incident *k = &d->incident[i];
+
+		if (k->used && k->open && holds(d, renames[k->f.watch][f->watch], k, f)) {
+			k->related |= UINT64_C(1) << k->f.watch;
+			refresh(d, k, f);
+			return k;
+		}
+	}
+	return open_new(d, f);
+}
+
+struct incident *incident_report(struct detect *d, const struct finding *f)
+{
+	struct finding sharp;
+
+	if (!d->feedback || f->strength < LEAVE_FACTOR || f->strength == FEEDBACK_CAPPED || !feedback_sharpens(d, f))
+		return report(d, f);
+	sharp = *f;
+	sharp.strength /= FEEDBACK_SHARP;
+	sharp.needs = (uint8_t)ceil(FEEDBACK_SHARP * f->needs);
+	return report(d, &sharp);
 }
 
 static void accept(struct detect *d, struct incident *in)
 {
-	struct entity *e;
+	for (unsigned int k = 0; k < in->f.actors; k++) {
+		struct entity *e = at(d, in->f.actor[k]);
 
-	for (unsigned int k = 0; k < in->suspects; k++) {
-		e = at(d, in->suspect[k]);
-		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e));
-		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e));
-		if (e->errors)
-			e->errors->share = MIN(read_errors(d, e->errors).share, 0.9);
+		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e), entity_requests300(e));
+		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e), entity_tokens300(e));
+		behave_accept(d, in->f.actor[k]);
 	}
-	e = global_of(d);
-	if (in->watch == WATCH_ERROR) {
-		e->errors->share = MIN(read_errors(d, e->errors).share, 0.9);
-		return;
-	}
-	if (in->entity == NOBODY || in->watch == WATCH_FLOOD) {
-		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e));
-		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e));
-	}
-}
+	if (in->f.watch == WATCH_VOLUME || in->f.scope == NOBODY) {
+		struct entity *e = global_of(d);
 
-/* It ended by itself and was told: the same again, from somebody with a past, is his habit. Doubling at most, so that nobody is taught
- * an attack at one stroke. */
-static void habit(struct detect *d, struct incident *in)
-{
-	for (unsigned int k = 0; k < in->suspects; k++) {
-		struct entity *e = at(d, in->suspect[k]);
-		struct baseline *b = in->watch == WATCH_COST ? &e->tok : &e->req;
-		double usual = baseline_expected(b);
-
-		if (e->n - e->prior < RIPE_STEPS)
-			continue;
-		b->old10 = (float)MIN(MAX((double)b->old10, in->peak10), HABIT_STEP * MAX((double)b->old10, FLOOD_RATIO * usual));
-		b->old60 = (float)MIN(MAX((double)b->old60, in->peak60), HABIT_STEP * MAX((double)b->old60, FLOOD_RATIO * usual * WINDOW_STEPS));
+		baseline_accept(&e->req, entity_requests10(e), entity_requests60(e), entity_requests300(e));
+		baseline_accept(&e->tok, entity_tokens60(e) / WINDOW_STEPS, entity_tokens60(e), entity_tokens300(e));
 	}
-}
-
-static void echo(struct detect *d, struct incident *in)
-{
-	for (unsigned int k = 0; k < in->suspects; k++)
-		at(d, in->suspect[k])->cool = d->tick + COOL_S;
-	if (in->watch == WATCH_FLOOD || in->watch == WATCH_RISE)
-		d->cool = d->tick + COOL_S;
 }
 
 static void finish(struct detect *d, struct incident *in)
 {
-	if (in->watch == WATCH_FLOOD || in->watch == WATCH_COST)
-		habit(d, in);
-	echo(d, in);
+	for (unsigned int k = 0; k < in->f.actors; k++)
+		at(d, in->f.actor[k])->cool = d->tick + COOL_S;
+	if (in->f.watch == WATCH_VOLUME)
+		d->cool = d->tick + COOL_S;
 	in->open = false;
 	in->closed = d->tick;
-	incident_tell(d, in, EVENT_CLOSE);
-	release(d, in);
-}
-
-static void watch_peak(const struct detect *d, struct incident *in)
-{
-	double x10 = 0, x60 = 0;
-
-	for (unsigned int k = 0; k < in->members; k++) {
-		const struct entity *e = at(d, in->suspect[k]);
-
-		x10 += in->watch == WATCH_COST ? entity_tokens60(e) / WINDOW_STEPS : entity_requests10(e);
-		x60 += in->watch == WATCH_COST ? entity_tokens60(e) : entity_requests60(e);
-	}
-	in->peak10 = MAX(in->peak10, x10);
-	in->peak60 = MAX(in->peak60, x60);
+	tell(d, in, EVENT_CLOSE);
+	hold(d, &in->f, -1);
+	in->f.actors = 0;
+	suspect_again(d);
 }
 
 void incident_watch(struct detect *d)
 {
 	for (int i = 0; i < INCIDENTS_MAX; i++) {
 		struct incident *in = &d->incident[i];
-		double z, strength;
 
-		if (!in->used || !in->open || in->opened == d->tick)
+		if (!in->used || !in->open)
 			continue;
-		for (unsigned int k = 0; k < in->suspects; k++)
-			entity_advance(at(d, in->suspect[k]), d->tick);
-		strength = incident_strength(d, in, &z);
-		if (strength >= LEAVE_FACTOR)
-			in->above = d->tick;
-		if (d->tick - in->above >= (in->watch == WATCH_COST ? LEAVE_COST_S : LEAVE_S)) {
+		if (in->dismissed || d->tick - in->above >= (in->f.leave_s ? in->f.leave_s : LEAVE_S)) {
 			finish(d, in);
-			continue;
-		}
-		if (d->tick - in->opened >= ACCEPT_S && strength >= LEAVE_FACTOR) {
-			/* Half an hour of it: this is how things are now. */
+		} else if (!in->muted && !in->confirmed && d->tick - in->opened >= (in->f.accept_s ? in->f.accept_s : ACCEPT_S)) {
 			accept(d, in);
 			finish(d, in);
-			continue;
 		}
-		in->score = MAX(in->score, z);
-		watch_peak(d, in);
-		if (strength >= LEAVE_FACTOR)
-			describe_shares(d, in);
-		severity_of(d, in);
-		/* What raises an info to an alarm does not wait. */
-		if ((d->tick - in->told >= UPDATE_S || (in->severity_told == SEVERITY_INFO && in->severity > SEVERITY_INFO)) && (in->severity > in->severity_told || in->score >= 2 * in->score_told))
-			incident_tell(d, in, EVENT_UPDATE);
 	}
 }

@@ -38,13 +38,13 @@ static double excess_of_suspects(const struct detect *d, double *ret_tokens)
 
 		if (!in->used || !in->open)
 			continue;
-		for (unsigned int k = 0; k < in->members; k++) {
-			const struct entity *e = at(d, in->suspect[k]);
+		for (unsigned int k = 0; k < in->f.actors; k++) {
+			const struct entity *e = at(d, in->f.actor[k]);
 
 			if (!is_identity(e) || e->tick / STEP_S != step)
 				continue;
-			excess += MAX(0.0, (double)e->s10[step % WINDOW_STEPS] - baseline_expected(&e->req));
-			*ret_tokens += MAX(0.0, (double)e->t10[step % WINDOW_STEPS] - baseline_expected(&e->tok));
+			excess += MAX(0.0, (double)e->s10[step % LONG_STEPS] - baseline_expected(&e->req));
+			*ret_tokens += MAX(0.0, (double)e->t10[step % LONG_STEPS] - baseline_expected(&e->tok));
 		}
 	}
 	return excess;
@@ -72,9 +72,51 @@ static bool frozen(const struct detect *d, const struct entity *e)
 {
 	if (e->suspect)
 		return true;
-	if (e->kind == ENTITY_GLOBAL)
-		return incident_any(d, 1u << WATCH_RISE | 1u << WATCH_DROP);
+	if (e->kind == ENTITY_GLOBAL || e->kind == ENTITY_HOST || e->kind == ENTITY_NETWORK)
+		return incident_any(d, 1u << WATCH_VOLUME | 1u << WATCH_DROP);
 	return is_identity(e) && (e->hist_flood & 7 || e->hist_cost & 7);
+}
+
+/* How everybody's requests look, in calm minutes. */
+static void learn_usual(struct detect *d)
+{
+	struct traits_set *set;
+
+	if (d->steps % USUAL_STEPS)
+		return;
+	set = malloc(sizeof(*set));
+	if (!set)
+		return;
+	traits_gather_all(d, d->tick - STEP_S * WINDOW_STEPS, set);
+	traits_compute(d, set, &d->now);
+	free(set);
+	if (d->now.arrivals >= USUAL_ARRIVALS && !incident_lately(d, 1u << WATCH_VOLUME | 1u << WATCH_AUTH))
+		habit_learn(&d->usual, &d->now);
+	if (d->now.arrivals >= USUAL_ARRIVALS && !incident_any(d, (1u << WATCH_COUNT) - 1))
+		opinion_learn_all(d);
+}
+
+struct full *full_of(struct detect *d, struct entity *e)
+{
+	if (!e->full && (double)e->requests >= (e->kind == ENTITY_API_KEY ? FULL_REQUESTS_KEY : FULL_REQUESTS)) {
+		if (d->entities.fulls >= FULL_MAX && !entities_forget_full(&d->entities, d->tick - FULL_IDLE_S))
+			return NULL;
+		e->full = calloc(1, sizeof(*e->full));
+		if (e->full) {
+			d->entities.fulls++;
+			e->full->looked = d->tick;
+			access_init(&e->full->access);
+			growth_init(&e->full->growth);
+		}
+	}
+	return e->full;
+}
+
+void full_free(struct full *f)
+{
+	if (f)
+		access_done(&f->access);
+	free(f);
 }
 
 void learn_step(struct detect *d)
@@ -95,9 +137,9 @@ void learn_step(struct detect *d)
 		if (k + 4 < d->actives)
 			entity_prefetch(&d->entities, d->active[k + 4]);
 		entity_advance(e, d->tick);
-		x10 = (double)e->s10[step % WINDOW_STEPS];
+		x10 = (double)e->s10[step % LONG_STEPS];
 		x60 = entity_requests60(e);
-		t10 = (double)e->t10[step % WINDOW_STEPS];
+		t10 = (double)e->t10[step % LONG_STEPS];
 		t60 = entity_tokens60(e);
 		if (e->kind == ENTITY_GLOBAL) {
 			x10 = MAX(0.0, x10 - suspect_excess);
@@ -105,25 +147,28 @@ void learn_step(struct detect *d)
 			t10 = MAX(0.0, t10 - suspect_tokens);
 			t60 = MAX(0.0, t60 - suspect_tokens * WINDOW_STEPS);
 		}
-		rotate = (e->n + 1) % PEAK_STEPS == 0;
+		rotate = e->generation != (uint16_t)(step / PEAK_STEPS);
+		e->generation = (uint16_t)(step / PEAK_STEPS);
+		e->worked += x10 > 0;
 		if (!frozen(d, e)) {
 			baseline_learn(&e->req, x10, x60, e->n, &e->run_req);
 			baseline_learn(&e->tok, t10, t60, e->n, &e->run_tok);
-			baseline_peak(&e->req, x10, x60);
-			baseline_peak(&e->tok, t10, t60);
 			if (e->errors)
 				learn_errors(e->errors);
 			e->n++;
+			/* Before the newest step is added: it belongs to the generation that begins. */
 			if (rotate) {
 				baseline_rotate(&e->req, false);
 				baseline_rotate(&e->tok, false);
 				e->gap *= GAP_KEEP;
 			}
+			baseline_peak(&e->req, x10, x60, entity_requests300(e));
+			baseline_peak(&e->tok, t10, t60, entity_tokens300(e));
 			if (is_identity(e)) {
 				struct pool *p = &d->pool[e->kind];
 
-				baseline_peak(&p->req, x10, x60);
-				baseline_peak(&p->tok, t10, t60);
+				baseline_peak(&p->req, x10, x60, entity_requests300(e));
+				baseline_peak(&p->tok, t10, t60, entity_tokens300(e));
 				sum[e->kind].req += (double)e->req.fast;
 				sum[e->kind].tok += (double)e->tok.fast;
 				sum[e->kind].n++;
@@ -150,6 +195,7 @@ void learn_step(struct detect *d)
 		k++;
 	}
 	d->steps++;
+	learn_usual(d);
 	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT; k++) {
 		struct pool *p = &d->pool[k];
 

@@ -8,6 +8,7 @@
 
 #define STEP_S 10
 #define WINDOW_STEPS 6 /* the 1-minute window */
+#define LONG_STEPS 30  /* the 5-minute window */
 
 /* The clock */
 #define LATENESS_S 2.0
@@ -23,21 +24,34 @@
 #define ENTITIES_CLIENT_IP 131072
 #define ENTITIES_API_KEY 65536
 #define ENTITIES_USER 65536
+#define ENTITIES_NETWORK 65536
 #define ENTITIES_MODEL 1024
 #define ENTITIES_SERVER 1024
 #define ENTITY_NAME_MAX 128 /* of a longer name this much is kept; the hash tells them apart */
 #define IDLE_STEPS 6        /* without traffic for a whole window an entity leaves the list of the active */
 
+#define SHARED_KEYS 4          /* keys, or users, behind one address: a NAT, a gateway */
+#define SHARED_AGENTS 6
+#define FRESH_MIN_S 60.0       /* an address is new for a quarter of what the stream is old, within these */
+#define FRESH_MAX_S 1800.0
+#define FULL_MAX 4096          /* identities whose habits are kept, 1.6 KB each */
+#define FULL_REQUESTS 20.0
+#define FULL_REQUESTS_KEY 10.0 /* keys are fewer, and where they are used from must be known early */
+#define FULL_IDLE_S 3600       /* who was silent for so long may be forgotten for another */
+#define USUAL_STEPS 3          /* how everybody's requests look is looked at every half minute */
+#define USUAL_ARRIVALS 10      /* requests in a minute that say how requests look */
+
 /* Baselines */
 #define HALF_FAST_STEPS 60.0   /* 10 min: follows the day */
 #define HALF_SLOW_STEPS 2160.0 /* 6 h: remembers what this entity has been */
+#define LEVEL_SLOW 0.5
 #define HALF_DISP_STEPS 1080.0 /* 3 h */
 #define DISP_PRIOR 2.0         /* variance/mean before anything is known */
 #define DISP_PRIOR_STEPS 6.0   /* and how many steps that guess is worth */
 #define CLAMP_SD 4.0           /* what one step may teach */
 #define CLAMP_RUN 10           /* so many clamped steps of one sign are no outliers: learn the level */
 #define PEAK_STEPS 60          /* a peak becomes a habit after this long: an attack must not excuse itself */
-#define PEAK_HALF_GENERATIONS 144.0 /* a day */
+#define PEAK_HALF_GENERATIONS 432.0 /* three days */
 #define PRIOR_STEPS 60         /* what the pool's mean is worth for an entity never seen: 10 min */
 #define YOUNG_INFLATION 6.0    /* variance of a test n steps after the start: times 1 + this/n */
 
@@ -45,7 +59,7 @@
 #define Z_ENTER 5.0
 #define Z_KNOWN 6.5             /* for whoever has traffic of his own: customers burst */
 #define Z_SURE 10.0            /* one tick is enough */
-#define Z_GLOBAL 3.0           /* the total must be lifted too; the source's own jump is the main evidence */
+#define Z_GLOBAL 1.5           /* the total must be lifted too; the source's own jump is the main evidence */
 #define FLOOD_MIN_10 12.0      /* requests of excess in the window: about 1/s, which no server minds */
 #define FLOOD_MIN_60 30.0
 #define FLOOD_LIFT 0.5         /* excess of the source against all that is expected */
@@ -54,7 +68,7 @@
 #define RIPE_STEPS 120         /* 20 min */
 #define FEW_SOURCES 5
 #define FEW_SHARE 0.7          /* of the excess, held by few sources together */
-#define FEW_Z 4.0              /* each of them, against its own past */
+#define FEW_Z 2.5              /* each of them, against its own past */
 #define FEW_RATIO 2.0
 #define SCOPE_SHARE 0.8        /* a smaller scope is taken when it explains this much of the larger one's excess */
 #define TOP_SHARE 0.1          /* below nobody is named */
@@ -67,39 +81,65 @@
 #define RISE_MIN_60 60.0
 #define RISE_STEPS 60
 
-/* Cost */
-#define COST_STEPS 60          /* known for 10 min at least, else there is no past */
-#define COST_NEW_STEPS 3       /* whoever is known for 30 s only must be */
-#define COST_NEW_RATIO 12.0    /* so many times above his short past, */
-#define COST_NEW_SIZE 6.0      /* with requests so many times as long as the others' */
-#define COST_REQUESTS 20.0
-#define COST_MIN_60 6000.0     /* tokens of excess a minute */
-#define COST_LIFT 0.1          /* of all tokens expected */
-#define COST_RATIO 3.0
-#define COST_HABIT 1.3
+/* Cost: five minutes of tokens */
+#define COST_STEPS 36          /* known for six minutes at least, else there is no past */
+#define COST_WORKED 30u         /* steps with requests of its own */
+#define COST_MIN_300 8000.0    /* tokens of excess */
+#define COST_LIFT 0.05         /* of all tokens expected */
+#define COST_RATIO 2.5
+#define COST_NET_RATIO 1.8     /* of an address's network */
+#define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
+#define COST_Z 4.0             /* sigma on the scale of counts */
+#define COST_HABIT 1.45        /* times its own peaks */
+#define COST_YOUNG 40.0       /* steps: a peak of so few is worth half */
+#define COST_COLD 360.0        /* the same for a stream that has just begun */
+#define COST_QUICK 2.0         /* times what five minutes must show, in one minute */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
-#define COST_Z 6.0
-#define COST_YOUNG_Z 8.0
+#define COST_NEEDS 3           /* steps */
 
-/* Errors */
+/* Errors: a run of failures is judged by the log likelihood of a burst against the usual share, summed (CUSUM) */
 #define ERROR_PRIOR 0.01
 #define ERROR_PRIOR_N 200.0
 #define ERROR_HALF_N 20000.0   /* requests after which half of the share learnt is forgotten */
-#define ERROR_MIN 8.0
-#define ERROR_SHARE 0.12
-#define ERROR_Z 6.0
+#define ERROR_MIN 8.0          /* failures: fewer are a hiccup */
+#define ERROR_USUAL_MIN 0.01   /* nobody promises less */
+#define ERROR_USUAL 1.5        /* times the mean share: shares wander */
+#define ERROR_BURST_MIN 0.10   /* the share that a burst has at least, */
+#define ERROR_BURST 4.0        /* and times the usual one */
+#define ERROR_H 14.0           /* random failures at 1 %: one such run in a million requests */
+#define ERROR_CAP 2.5          /* x H: so that the end shows */
+#define ERROR_HABIT 1.3        /* above the runs of its own calm times */
+#define ERROR_HABIT_MAX 2.0    /* x H: it never gets used to more */
+#define ERROR_HABIT_KEEP 0.99999 /* a second: half in 19 h */
+#define ERROR_LATE_KEEP 0.99423  /* a second: half in 2 min, what is compared to find the scope */
+#define ERROR_REST 5.0         /* requests that did not fail elsewhere, before it is one model's trouble */
+#define ERROR_REST_SHARE 0.35  /* of the model's share of errors: the rest has nothing */
 
-/* Drop */
-#define DROP_STEPS 30
-#define DROP_CUSTOMER_STEPS 360 /* an hour of steady life */
-#define DROP_CUSTOMER_SHARE 0.2
-#define DROP_SHARE 0.3
-#define DROP_Z 6.0
-#define DROP_SILENCE 20.0      /* expected requests, over the dispersion, that did not come */
-#define DROP_SILENCE_S 30
+/* Drop: windows of 2, 5 and 15 min against the three times as long before them and the hour's median */
+#define DROP_STEPS 30          /* steps after which an identity's dispersion teaches the pool */
+#define DROP_YOUNG_MINUTES 20
+#define DROP_KNOWN_MINUTES 45.0 /* a customer must be known for so long before he is missed, */
+#define DROP_KNOWN_SHARE 0.6   /* and for so much of the stream's age, */
+#define DROP_KNOWN_MAX 720.0   /* or for twelve hours */
+#define DROP_SLOW 1.3          /* times the level of its last six hours is the most that is promised */
+#define DROP_CUSTOMER_SHARE 0.2 /* of all requests: below, nobody is called for it */
+#define DROP_SHARE 0.75        /* what is left, at most */
+#define DROP_Z 5.0
+#define DROP_LOST 12.0         /* requests that did not come: fewer are chance */
+#define DROP_CUSTOMER_LOST 25.0
+#define DROP_HABIT 1.15        /* above its own largest fall */
+#define DROP_YOUNG 60.0        /* minutes at which thresholds are half as high again */
+#define DROP_PEAK_KEEP 0.99976 /* a minute: half in two days */
+#define DROP_SD_HALF 720.0     /* minutes */
+#define DROP_SD_PRIOR 30.0
+#define DROP_SILENCE 14.0      /* expected requests, over the dispersion, that did not come */
+#define DROP_SILENCE_S 25
 #define DROP_CUSTOMER_SILENCE_S 60
-#define DROP_GAP 3.0           /* times the longest silence it is known for */
-#define DROP_TICKS 10
+#define DROP_QUIET 1.6         /* times the longest silence it is known for */
+#define DROP_CUSTOMER_SILENCE 2.0 /* customers pause: times as long */
+#define DROP_CUSTOMER_Z 1.3    /* and come and go */
+#define DROP_AGAIN 1.5         /* an alarm that ended raises the habit by half at most */
+#define DROP_ONE 0.7           /* of the loss: one customer explains it */
 
 /* Incidents */
 #define INCIDENTS_MAX 64
@@ -107,10 +147,170 @@
 #define LEAVE_S 30
 #define LEAVE_COST_S 120       /* a key that makes five calls a minute is silent for longer than a flood */
 #define REOPEN_S 300
+#define JOIN_S 600             /* others that begin the same within ten minutes belong to it */
+#define PHASE_S 300            /* an incident that old, and its actors do something else: a new one */
+#define PHASE_STRENGTH 1.5
 #define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
 #define HABIT_STEP 2.0         /* an alarm that ended by itself may raise the habit of a known entity to so many times what it was */
 #define ACCEPT_S 1800
 #define UPDATE_S 60
+#define UPDATE_FAST_S 10       /* a change of class or severity waits for so long only */
+#define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
+
+/* Second opinion */
+#define OPINION_ODD 2.5        /* sigma-equivalent of a look among calm ones: odd, */
+#define OPINION_PLAIN 1.6      /* or like one in twenty */
+#define OPINION_WEIGHT 0.1     /* of what is missing to certainty: it says little of the class */
+
+/* Feedback */
+#define FEEDBACK_MORE 1.3      /* times the excess that was called a false positive: what is more is told */
+#define FEEDBACK_MOST 4.0      /* times the first such excess: further labels for the same do not reach beyond */
+#define FEEDBACK_SHARP 0.8     /* times the thresholds of what was called a true positive */
+#define FEEDBACK_CAPPED 0.9    /* strength of what detectors hold back whatever its size */
+
+#define LEAVE_VOLUME_S 45
+#define LEAVE_ERROR_S 60
+#define ACCEPT_ERROR_S 21600 /* nobody gets used to a broken model within half an hour */
+#define LEAVE_DROP_S 90
+#define ACCEPT_DROP_S 14400
+#define DROP_CRITICAL_S 120 /* a silence is critical after so long */
+#define LEAVE_ACCESS_S 300
+#define LEAVE_BEHAVE_S 300
+#define LEAVE_LATENCY_S 120
+#define LEAVE_GROWTH_S 7200
+#define ACCEPT_GROWTH_S 86400
+
+/* Volume: what is looked at, and what kind of traffic an excess is (log odds of attack against customers) */
+#define FRESH_HABIT 1.2
+#define RISEN_MIN 3.0
+#define RAMP_MIN 20
+#define USUAL_LOOKS 3
+#define CROWD_NEEDS 20
+#define RISE_FEW_HABIT 1.1
+#define SOURCE_BASE -2.2
+#define SOURCE_LIFT 2.0
+#define SOURCE_QUIET -1.0      /* below these log odds one source's rise is not told, above it is an info, from 0 a warning */
+#define SURE_ODDS 1.5
+#define CROWD_BASE -1.2
+#define CROWD_BLIND 0.4        /* neither agents nor prompts are known */
+#define CROWD_LIFT 0.5
+#define CROWD_AGENT 1.3
+#define CROWD_KEYLESS 1.0
+#define CROWD_EVEN 0.9
+#define CROWD_RAMP 0.8
+#define ODDS_LEAST 0.55        /* of the thresholds, for what is certainly an attack, */
+#define ODDS_CERTAIN 3.0       /* at these log odds */
+#define ODDS_HABIT 2.0         /* from here on the peaks of the past excuse nothing */
+#define CROWD_FRESH 0.4        /* of the excess of a flash crowd comes from new addresses */
+#define CROWD_Z 4.0
+#define CROWD_KEY_NETWORKS 8u
+#define CROWD_SLOW 1.5         /* a crowd that ramps for an hour must not become what is usual */
+#define CROWD_SHARE 0.3        /* of all requests expected in five minutes */
+#define CROWD_MIN 60.0
+#define CROWD_FEW 8u
+#define CROWD_SOURCES 8u       /* addresses, if they are new; */
+#define CROWD_KNOWN 25u        /* if they were here before */
+#define ODDS_SAME 1.2
+#define ODDS_NEAR 1.3
+#define ODDS_ENTROPY 1.0
+#define ODDS_SHORT 1.1
+#define ODDS_REFUSED 1.0
+#define ODDS_LIMITED 0.5
+#define ODDS_NARROW 0.9
+#define ODDS_RHYTHM 0.6
+
+/* Access */
+#define SHARING_WINDOW_S 1200  /* in which networks are new */
+#define SHARING_YOUNG_S 600    /* a key's first networks are its own */
+#define SHARING_STEP_S 600     /* the unit of its habit */
+#define SHARING_LAMBDA 0.3     /* new networks that anybody may have in a window */
+#define SHARING_MIN_NETS 4.0   /* a customer whose egress moves gets two or three */
+#define SHARING_Z 2.0
+#define SHARING_PEAK 1.3       /* times its own busiest ten minutes */
+#define SHARING_KNOWN 0.5      /* of the networks known before: who uses many gets more of them */
+#define SHARING_SHARE 0.08     /* of its requests come from the new ones */
+#define SHARING_REQUESTS 5.0
+#define SHARING_OLD_S 3600     /* the old ones are still in use */
+#define SHARING_PEAK_KEEP 0.995 /* a ten minutes: half in a day */
+#define CROWD_NETS 8.0        /* so many, and either new users with them, */
+#define CROWD_USERS 0.5
+#define CROWD_OF_ALL 0.4       /* or so much of all that is expected: not one key's thieves but an audience */
+#define AUTH_MIN 12.0
+#define AUTH_MIN_300 30.0
+#define AUTH_MAIN 0.7
+#define AUTH_Z 6.0
+#define AUTH_HABIT 1.3
+#define AUTH_SHARE 0.5         /* of the requests of those who are refused */
+
+/* Behaviour */
+#define NATIVE_S 600           /* who is there from the beginning is what he is, */
+#define NATIVE_LOOKS 12u       /* for so many looks */
+#define ACCEPT_LOOKS 12u       /* what an accepted behaviour weighs */
+#define SCRAPE_SHORT 1.0       /* log tokens below its past */
+#define PAST_LOOKS 5.0
+#define BEHAVE_WINDOW_S 300
+#define BEHAVE_SLOW_S 1800     /* for whoever sends fewer than */
+#define BEHAVE_SAMPLE 30u
+#define BEHAVE_WANDER 2.0      /* of its own deviations are no news */
+#define BEHAVE_OWN 4.0         /* a key that sends so many times more than the address is not only his */
+#define BEHAVE_LEARN -0.5      /* log odds below which it is ordinary, and learnt */
+#define PROBE_LENGTHS 0.5      /* edits of one prompt are of one length */
+#define BEHAVE_MIN 15u
+#define BEHAVE_EVERY 10.0
+#define BEHAVE_NEW 0.15        /* share of what a look sees that must be new for the next */
+#define BEHAVE_PAUSE_S 20
+#define BEHAVE_STEPS 30
+#define SCRAPE_BASE -3.2
+#define SCRAPE_RHYTHM 1.0
+#define SCRAPE_NEAR 1.2
+#define SCRAPE_DISTINCT 0.5
+#define SCRAPE_CAP 1.3
+#define SCRAPE_LOGPROBS 1.3
+#define SCRAPE_LONG 0.7
+#define PROBE_BASE -2.0
+#define PROBE_INJECTION 1.6
+#define PROBE_NEAR 1.0
+#define PROBE_SHORT 1.0
+#define PROBE_REFUSED 0.8
+
+/* Growth: log tokens per request, in blocks of ten minutes and of an hour; a ramp against a constant and against one step */
+#define GROWTH_BLOCK_S 600
+#define GROWTH_HOUR_S 3600
+#define GROWTH_LEAST 0.18      /* e^0.18: 20 % more tokens per request, */
+#define GROWTH_SHARE 0.02       /* of all tokens, for a customer */
+#define GROWTH_YOUNG_S 14400.0 /* twice that after four hours of life */
+#define GROWTH_LLR 12.0        /* of a ramp against nothing: 160,000 to one */
+#define GROWTH_NO_STEP 3.0     /* of a ramp against the best single step: 20 to one */
+#define GROWTH_HABIT 1.3       /* times its own largest drift */
+#define GROWTH_HABIT_KEEP 0.9984 /* a ten-minute block: half in three days */
+#define GROWTH_WANDER 1.4      /* times what others drift, too */
+#define GROWTH_OTHERS 256u     /* customers looked at for that */
+#define GROWTH_SIDE_N 30.0     /* requests before and on the ramp */
+#define GROWTH_SIDE_BLOCKS 4   /* blocks with any, before and on the ramp */
+#define GROWTH_STANDS 0.6      /* of the growth is still there */
+#define GROWTH_REF_N 50.0      /* requests before a customer's own mean is one */
+#define GROWTH_REF_HALF 20000.0 /* requests after which half of it is forgotten */
+#define GROWTH_JITTER 0.0009   /* 3 %: no mean of ten minutes is steadier */
+#define GROWTH_ONE 0.6         /* of the growth of a model or of all: one customer explains it */
+#define GROWTH_REST 0.4        /* of one customer's growth, among the others: everybody's */
+
+/* Latency: residuals of a regression on the load, as means of one and of five minutes */
+#define LATENCY_FORGET 0.9998  /* a request: half in 3,500 */
+#define LATENCY_LEARN 300      /* requests before the fit says anything */
+#define LATENCY_SHORT_N 12.0   /* requests in a minute that can be judged, */
+#define LATENCY_LONG_N 10.0    /* in five minutes */
+#define LATENCY_CLAMP 1.0      /* what one request may say, log: one straggler is no regression */
+#define LATENCY_SD 0.03
+#define LATENCY_Z 4.0
+#define LATENCY_LEAST 0.18     /* log: 20 % slower */
+#define LATENCY_HABIT 1.2      /* above its own largest excursions: queues that the load did not explain */
+#define LATENCY_HABIT_KEEP 0.99992 /* a step: half in a day */
+#define LATENCY_HABIT_AGAIN 1.4 /* an alarm that ended raises the habit by so much at most */
+#define LATENCY_LOOKS 180      /* steps before anything is judged: half an hour */
+#define LATENCY_NEEDS 4        /* steps */
+#define LATENCY_MUCH 0.4       /* log: half as slow again */
+#define ACCEPT_LATENCY_S 21600 /* so long slower, and it is how things are; */
+#define ACCEPT_LATENCY_LITTLE_S 3600 /* a little slower */
 
 #endif
