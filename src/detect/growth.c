@@ -117,7 +117,7 @@ struct fit {
 static struct fit fit_ramp(struct growth_state *g, int r)
 {
 	struct growth_ring *q = &g->ring[r];
-	double w[GROWTH_LONG], x[GROWTH_LONG], n[GROWTH_LONG], all_w = 0, all_wx = 0, all_wxx = 0, best = 0, step = 0, tail = 0, tail_w = 0;
+	double w[GROWTH_LONG], x[GROWTH_LONG], n[GROWTH_LONG], all_w = 0, all_wx = 0, best = 0, step = 0, tail = 0, tail_w = 0;
 	double jitter = MAX((double)q->jitter, 0.0) + GROWTH_JITTER;
 	double lw = 0, lwx = 0, ln = 0, total_n = 0;
 	int m = q->index - q->first, used = 0, left = 0;
@@ -136,13 +136,11 @@ static struct fit fit_ramp(struct growth_state *g, int r)
 	}
 	if (used < 2 * GROWTH_SIDE_BLOCKS || all_w <= 0)
 		return f;
-	for (int i = 0; i < m; i++) {
+	for (int i = 0; i < m; i++)
 		x[i] -= all_wx / all_w;
-		all_wxx += w[i] * x[i] * x[i];
-	}
 	/* t: last block before the rise. Sums over the blocks after it, for the regressor i - t. */
 	for (int t = 0; t < m - 1; t++) {
-		double sw = 0, sr = 0, srr = 0, sx = 0, srx = 0, det, b, gain, height;
+		double sr = 0, srr = 0, srx = 0, det, b, gain, height;
 
 		lw += w[t];
 		lwx += w[t] * x[t];
@@ -158,10 +156,8 @@ static struct fit fit_ramp(struct growth_state *g, int r)
 		for (int i = t + 1; i < m; i++) {
 			double u = i - t;
 
-			sw += w[i];
 			sr += w[i] * u;
 			srr += w[i] * u * u;
-			sx += w[i] * x[i];
 			srx += w[i] * u * x[i];
 		}
 		/* x = a + b u, u = 0 on the left; weighted x is centred, so that the sum of all is 0 */
