@@ -1,4 +1,4 @@
-/* The engine's clock and its two feeds. What they feed is in entity.c, what comes of it in learn.c and judge.c. */
+/* The engine's clock and its two feeds. What they feed is in entity.c and recent.c, what comes of it in learn.c and the detectors (engine.h). */
 #include "detect/detect.h"
 
 #include <math.h>

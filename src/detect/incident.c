@@ -70,6 +70,9 @@ static bool same_actors(const struct detect *d, const struct incident *in, const
 	if (in->f.scope == f->scope)
 		return true;
 	for (unsigned int k = 0; k < in->f.actors; k++) {
+		/* A network is its members only where it is what the incident is about. */
+		if (at(d, in->f.actor[k])->kind == ENTITY_NETWORK && in->f.actor[k] != in->f.scope)
+			continue;
 		if (entity_related(d, in->f.actor[k], f->scope))
 			return true;
 		for (unsigned int j = 0; j < f->actors; j++)

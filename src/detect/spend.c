@@ -35,6 +35,27 @@ static double cost_bar(const struct detect *d)
 	return MAX(COST_LIFT * LONG_STEPS * baseline_level(&global_of(d)->tok), COST_MIN_300);
 }
 
+/* Tokens per request of the last minute, against those of all others. */
+static double token_ratio(const struct detect *d, const struct entity *e)
+{
+	double x = entity_tokens60(e), n = entity_requests60(e);
+	double others = entity_tokens60(global_of(d)) - x, their = entity_requests60(global_of(d)) - n;
+
+	return n < 1 || their < 1 ? 0 : x / n / MAX(others / their, 1.0);
+}
+
+/* While nobody has a past to speak of: many times what it burnt in its first minutes, with requests many times as long as the others'. */
+static double spends_young(const struct detect *d, const struct entity *e, struct reading *ret)
+{
+	struct reading r = read_tokens(e);
+
+	if (d->steps > COST_FIRST_STEPS || e->worked < COST_FIRST_WORKED || (double)e->requests < COST_FIRST_REQUESTS || entity_requests60(e) < COST_CALLS)
+		return 0;
+	/* told as if it were five minutes */
+	*ret = (struct reading){ r.x * LONG_STEPS / WINDOW_STEPS, r.mu * LONG_STEPS / WINDOW_STEPS, r.excess * LONG_STEPS / WINDOW_STEPS, r.z, r.ratio };
+	return MIN(MIN(r.ratio / COST_FIRST_RATIO, token_ratio(d, e) / COST_FIRST_SIZE), MIN(r.excess / COST_MIN_300, r.z / COST_FIRST_Z));
+}
+
 /*
  * Strength of the finding; 0: nothing. Five minutes are judged: single calls, and the bursts of somebody who calls now and then, are
  * longer than any shorter window. What it has done before sets the bar; the younger it is, the less is known of that.
@@ -45,10 +66,13 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 	double mu = baseline_expected(&e->tok) * LONG_STEPS, x = entity_tokens300(e), habit, s;
 	struct reading r;
 
-	if (own < COST_STEPS || e->worked < COST_WORKED || !(e->tok.old300 > 0) || x - mu < LEAVE_FACTOR * cost_bar(d))
-		return 0;
 	if (e->kind == ENTITY_CLIENT_IP && e->keys)
 		return 0; /* who pays has a name */
+	s = spends_young(d, e, ret);
+	if (s >= LEAVE_FACTOR)
+		return s;
+	if (own < COST_STEPS || e->worked < COST_WORKED || !(e->tok.old300 > 0) || x - mu < LEAVE_FACTOR * cost_bar(d))
+		return 0;
 	/* An entity that slept is not worth less than its last hours. */
 	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
 	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
@@ -127,7 +151,7 @@ void spend_step(struct detect *d)
 		const struct candidate *c = smallest(d, list, n, &list[i]);
 		const struct entity *e = at(d, c->entity);
 		struct reading all = read_tokens(global_of(d));
-		double q = entity_requests300(e), qmu = baseline_expected(&e->req) * LONG_STEPS, share = MIN(1.0, c->r.excess / MAX(all.excess * LONG_STEPS / WINDOW_STEPS, c->r.excess));
+		double q = d->steps <= COST_FIRST_STEPS ? entity_requests60(e) * LONG_STEPS / WINDOW_STEPS : entity_requests300(e), qmu = baseline_expected(&e->req) * LONG_STEPS, share = MIN(1.0, c->r.excess / MAX(all.excess * LONG_STEPS / WINDOW_STEPS, c->r.excess));
 		struct finding f;
 		char who[ENTITY_NAME_MAX + 32];
 
@@ -136,7 +160,7 @@ void spend_step(struct detect *d)
 		for (size_t j = 0; j < n; j++)
 			told[j] |= entity_related(d, list[j].entity, c->entity) || entity_related(d, list[j].entity, list[i].entity);
 		finding_init(&f, WATCH_COST, CLASS_COST_SPIKE, c->entity, c->strength, c->r.z);
-		f.needs = COST_NEEDS;
+		f.needs = d->steps <= COST_FIRST_STEPS ? 1 : COST_NEEDS;
 		f.leave_s = LEAVE_COST_S;
 		f.magnitude = c->r.ratio;
 		f.start = onset_tokens(d, e);

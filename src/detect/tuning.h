@@ -83,6 +83,12 @@
 
 /* Cost: five minutes of tokens */
 #define COST_STEPS 36          /* known for six minutes at least, else there is no past */
+#define COST_FIRST_STEPS 90    /* a quarter of an hour: until then a minute is judged, */
+#define COST_FIRST_WORKED 3u   /* of whoever sent something in so many steps, */
+#define COST_FIRST_REQUESTS 20.0
+#define COST_FIRST_RATIO 12.0  /* by so many times its own, */
+#define COST_FIRST_SIZE 6.0    /* with requests so many times as long as the others', */
+#define COST_FIRST_Z 8.0       /* and so many sigma */
 #define COST_WORKED 30u         /* steps with requests of its own */
 #define COST_MIN_300 8000.0    /* tokens of excess */
 #define COST_LIFT 0.05         /* of all tokens expected */
