@@ -35,12 +35,20 @@ static double cost_bar(const struct detect *d)
 	return MAX(COST_LIFT * LONG_STEPS * baseline_level(&global_of(d)->tok), COST_MIN_300);
 }
 
-/* Tokens per request of the last minute, against those of all others. */
+/* Tokens per request of the last minute, against those of all others; whoever floods with small ones does not count. */
 static double token_ratio(const struct detect *d, const struct entity *e)
 {
 	double x = entity_tokens60(e), n = entity_requests60(e);
 	double others = entity_tokens60(global_of(d)) - x, their = entity_requests60(global_of(d)) - n;
 
+	for (int i = 0; i < INCIDENTS_MAX; i++) {
+		const struct incident *in = &d->incident[i];
+
+		if (in->used && in->open && in->f.watch == WATCH_VOLUME && in->f.actors) {
+			others -= entity_tokens60(at(d, in->f.actor[0]));
+			their -= entity_requests60(at(d, in->f.actor[0]));
+		}
+	}
 	return n < 1 || their < 1 ? 0 : x / n / MAX(others / their, 1.0);
 }
 
