@@ -175,7 +175,7 @@
 #define FEEDBACK_SHARP 0.8     /* times the thresholds of what was called a true positive */
 #define FEEDBACK_CAPPED 0.9    /* strength of what detectors hold back whatever its size */
 
-#define LEAVE_VOLUME_S 45
+#define LEAVE_VOLUME_S 120    /* pulses are one attack */
 #define LEAVE_ERROR_S 60
 #define ACCEPT_ERROR_S 21600 /* nobody gets used to a broken model within half an hour */
 #define LEAVE_DROP_S 90
