@@ -3,11 +3,6 @@
 
 #include "detect/engine.h"
 
-static double clip(double x, double lo, double hi)
-{
-	return isnan(x) ? 0 : x < lo ? lo : x > hi ? hi : x;
-}
-
 /*
  * What is usual for this entity: its own past; while that is young, its kin's (an address does what its customer does), and where there
  * is no kin, its kind's.

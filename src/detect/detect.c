@@ -162,7 +162,7 @@ static void remember(struct detect *d, const struct feed *f, int32_t tick)
 }
 
 /* What an arrival says of who comes with whom. */
-static void acquaint(struct detect *d, const struct feed *f, struct feed *mut)
+static void acquaint(struct detect *d, struct feed *f)
 {
 	uint32_t ip = f->entity[FEED_IP], key = f->entity[FEED_KEY], user = f->entity[FEED_USER];
 
@@ -186,8 +186,8 @@ static void acquaint(struct detect *d, const struct feed *f, struct feed *mut)
 		if (user != NOBODY)
 			access_see(d, at(d, user), net);
 	}
-	if (mut->tick - at(d, ip)->born < fresh_for(d))
-		mut->m.flags |= MOMENT_FRESH;
+	if (f->tick - at(d, ip)->born < fresh_for(d))
+		f->m.flags |= MOMENT_FRESH;
 }
 
 static void apply(struct detect *d, struct feed *f, int32_t tick)
@@ -196,7 +196,7 @@ static void apply(struct detect *d, struct feed *f, int32_t tick)
 
 	apply_to(d, d->global, f, tick);
 	if (f->flags & FEED_ARRIVAL)
-		acquaint(d, f, f);
+		acquaint(d, f);
 	if (f->m.flags & MOMENT_FRESH && f->flags & FEED_ARRIVAL)
 		apply_to(d, d->fresh, f, tick);
 	if (f->m.what)

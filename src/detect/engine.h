@@ -19,6 +19,8 @@
 #ifndef WEIR_DETECT_ENGINE_H
 #define WEIR_DETECT_ENGINE_H
 
+#include <math.h>
+
 #include "detect/detect.h"
 #include "detect/entity.h"
 #include "detect/full.h"
@@ -96,7 +98,7 @@ struct incident {
 	enum entity_kind scope_kind;
 	char scope_value[ENTITY_NAME_MAX + 1];
 	char id[48];
-	int32_t opened, above, closed, told, classed;
+	int32_t opened, above, closed, told;
 	double score_told, magnitude_told;
 	enum anomaly_severity severity_told;
 	enum anomaly_class cls_told;
@@ -136,7 +138,7 @@ struct detect {
 	struct static_bins *bins; /* static only; the rest is unused then */
 
 	/* clock */
-	bool begun, have_window;
+	bool begun;
 	int64_t base; /* epoch second of tick 0 */
 	int32_t tick; /* last tick run */
 	double newest;
@@ -163,8 +165,6 @@ struct detect {
 	} auth;
 	uint32_t steps; /* of the stream */
 	int32_t cool;   /* until then a global incident echoes */
-	uint8_t hist_rise;
-	uint32_t rise_ticks;
 
 	struct incident incident[INCIDENTS_MAX];
 	struct pending pending[PENDING_FINDINGS];
@@ -234,6 +234,11 @@ struct incident *incident_of(struct detect *d, const struct entity *e);
 /* Is one of these watches (bit per watch) open now, or closed less than COOL_S ago? */
 bool incident_any(const struct detect *d, unsigned int watches);
 bool incident_lately(const struct detect *d, unsigned int watches);
+/* x within lo..hi; 0 where it is not known. */
+static inline double clip(double x, double lo, double hi)
+{
+	return isnan(x) ? 0 : x < lo ? lo : x > hi ? hi : x;
+}
 /* Do these two stand for the same traffic? */
 bool entity_related(const struct detect *d, uint32_t a, uint32_t b);
 /* Ends what is no longer reported. */

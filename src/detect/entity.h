@@ -43,7 +43,7 @@ struct entity {
 	uint8_t kind;
 	bool active;     /* stands in the list of the active */
 	bool touched;    /* in this tick */
-	uint8_t hist_flood, hist_cost; /* one bit a tick, newest lowest */
+	uint8_t hist_cost; /* one bit a step, newest lowest */
 	bool suspect;    /* in an open incident: learns nothing */
 	bool changed;    /* since it was last exported */
 	int8_t run_req, run_tok;
@@ -58,7 +58,6 @@ struct entity {
 	int32_t cool;    /* until then its last incident echoes */
 	float gap;       /* longest silence, decayed */
 	float requests;  /* all its life */
-	uint16_t drop_ticks;
 	uint16_t generation; /* of its peaks */
 	uint32_t worked;     /* steps in which it sent something */
 	float s1[STEP_S];        /* requests by second */

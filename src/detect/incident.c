@@ -318,7 +318,7 @@ static struct incident *open_new(struct detect *d, const struct finding *f)
 	in->strongest = 0;
 	keep_best(d, in, f);
 	in->related = 0;
-	in->opened = in->above = in->classed = d->tick;
+	in->opened = in->above = d->tick;
 	set_scope(d, in);
 	hold(d, &in->f, 1);
 	suspect_again(d);

@@ -74,7 +74,7 @@ static bool frozen(const struct detect *d, const struct entity *e)
 		return true;
 	if (e->kind == ENTITY_GLOBAL || e->kind == ENTITY_HOST || e->kind == ENTITY_NETWORK)
 		return incident_any(d, 1u << WATCH_VOLUME | 1u << WATCH_DROP);
-	return is_identity(e) && (e->hist_flood & 7 || e->hist_cost & 7);
+	return is_identity(e) && e->hist_cost & 7;
 }
 
 /* How everybody's requests look, in calm minutes. */
@@ -187,7 +187,7 @@ void learn_step(struct detect *d)
 		/* The slow ones sleep between their requests: their empty steps are caught up with at the next. */
 		if ((is_identity(e) && x10 <= 0 && t10 <= 0 && !e->suspect && e->req.fast < 1) || (e->kind != ENTITY_GLOBAL && x60 <= 0 && t60 <= 0 && !e->suspect && (double)e->req.fast < all * 0.1)) {
 			e->active = false;
-			e->hist_flood = e->hist_cost = 0;
+			e->hist_cost = 0;
 			e->step = step + 1;
 			d->active[k] = d->active[--d->actives];
 			continue;

@@ -11,18 +11,10 @@
  */
 #include "detect/detect_state.h"
 
-#include "detect/blob.h"
-#include "detect/engine.h"
+#include "detect/state_layout.h"
 
-#define MAGIC 0x5377u /* "wS" */
-#define VERSION 1u
 #define BLOB_MAX 65536 /* the largest: an identity with all its habits has some 6 KB */
-#define TICK_MAX (1 << 30)
-#define NEVER (-1)
-#define AHEAD_S (2 * 86400) /* how far in the future a tick may lie: echoes */
 #define FEATURE_MAX 48
-
-enum what { WHAT_CLOCK = 1, WHAT_ENTITY, WHAT_POOL, WHAT_USUAL, WHAT_LATENCY, WHAT_INCIDENT, WHAT_LABEL };
 
 /* Of an import, until the clock begins; and texts for as long as incidents live. */
 struct kept {
@@ -32,176 +24,6 @@ struct kept {
 	bool clock;   /* was among the items */
 	char feature[INCIDENTS_MAX][2 * ANOMALY_EVIDENCE_MAX][FEATURE_MAX];
 };
-
-/* ---- pieces ---------------------------------------------------------------------------------------- */
-static int32_t head(struct blob *b, enum what what, int32_t tick)
-{
-	uint16_t magic = MAGIC, version = VERSION;
-	uint8_t kind = (uint8_t)what;
-
-	blob_u16(b, &magic);
-	blob_u16(b, &version);
-	blob_u8(b, &kind);
-	blob_i32(b, &tick);
-	b->bad |= magic != MAGIC || version != VERSION || kind != what || tick < NEVER || tick > TICK_MAX;
-	return b->bad ? 0 : tick;
-}
-
-/* A moment not later than `now` and a little. */
-static void moment(struct blob *b, int32_t *t, int32_t now)
-{
-	int32_t v = *t;
-
-	blob_i32(b, &v);
-	if (!b->write && (v < NEVER || v > now + AHEAD_S))
-		b->bad = true;
-	if (!b->bad)
-		*t = v;
-}
-
-static void baseline(struct blob *b, struct baseline *v)
-{
-	float *const f[] = { &v->fast, &v->slow, &v->disp10, &v->disp60, &v->cur10, &v->cur60, &v->cur300, &v->old10, &v->old60, &v->old300 };
-
-	for (size_t i = 0; i < ARRAY_SIZE(f); i++) {
-		blob_f32(b, f[i]);
-		b->bad |= *f[i] < 0;
-	}
-}
-
-static void habit(struct blob *b, struct habit *h)
-{
-	for (int k = 0; k < TRAIT_COUNT; k++) {
-		blob_u16(b, &h->n[k]);
-		if (!h->n[k])
-			continue;
-		blob_f32(b, &h->mean[k]);
-		blob_f32(b, &h->var[k]);
-		b->bad |= h->var[k] < 0;
-	}
-}
-
-static void errors(struct blob *b, struct errors *e, int32_t now)
-{
-	blob_f32s(b, e->done, ARRAY_SIZE(e->done));
-	blob_f32s(b, e->failed, ARRAY_SIZE(e->failed));
-	blob_f64(b, &e->share);
-	blob_f64(b, &e->weight);
-	blob_u8(b, &e->hist);
-	blob_f32(b, &e->run);
-	blob_f32(b, &e->habit);
-	blob_f32(b, &e->run_done);
-	blob_f32(b, &e->run_failed);
-	blob_f32(b, &e->seen_done);
-	blob_f32(b, &e->seen_failed);
-	blob_f32(b, &e->late_done);
-	blob_f32(b, &e->late_failed);
-	moment(b, &e->run_since, now);
-	moment(b, &e->seen_step, now);
-	moment(b, &e->late, now);
-	blob_bool(b, &e->told);
-	b->bad |= e->share < 0 || e->share > 1 || e->weight < 0;
-}
-
-static void access_kept(struct blob *b, struct access_state *a, int32_t now)
-{
-	uint32_t n = blob_below(b, b->write ? a->used : 0, KNOWN_NETS_MAX + 1);
-
-	if (!b->write) {
-		access_done(a);
-		access_init(a);
-	}
-	for (uint32_t i = 0, k = 0; k < n && !b->bad; i++) {
-		struct known_net net = { 0 };
-
-		if (b->write) {
-			if (i == a->cap)
-				break;
-			if (!a->known[i].net)
-				continue;
-			net = a->known[i];
-		}
-		blob_u32(b, &net.net);
-		moment(b, &net.first, now);
-		moment(b, &net.last, now);
-		if (!b->write)
-			access_put(a, &net, now);
-		k++;
-	}
-	moment(b, &a->begun, now);
-	blob_f32(b, &a->novelty);
-	blob_f32(b, &a->peak);
-}
-
-static void ring(struct blob *b, struct growth_ring *q, struct growth_block *block, int32_t size, int32_t block_s, int32_t now)
-{
-	uint32_t n = 0, at;
-
-	blob_f64(b, &q->sum);
-	blob_f32(b, &q->n);
-	blob_i32(b, &q->index);
-	blob_i32(b, &q->first);
-	blob_f32(b, &q->jitter);
-	blob_f32(b, &q->pairs);
-	b->bad |= q->index < NEVER || q->index > now / block_s || q->first < NEVER || (q->index >= 0 && (q->first > q->index || q->index - q->first > size));
-	for (int32_t i = 0; i < size && b->write; i++)
-		n += block[i].n > 0;
-	n = blob_below(b, n, (unsigned int)size + 1);
-	for (uint32_t i = 0, k = 0; k < n && !b->bad; i++) {
-		if (b->write && block[i].n <= 0)
-			continue;
-		at = blob_below(b, i, (unsigned int)size);
-		blob_f32(b, &block[at].x);
-		blob_f32(b, &block[at].n);
-		k++;
-	}
-}
-
-static void growth(struct blob *b, struct growth_state *g, int32_t now)
-{
-	ring(b, &g->ring[0], g->shorts, GROWTH_SHORT, GROWTH_BLOCK_S, now);
-	ring(b, &g->ring[1], g->longs, GROWTH_LONG, GROWTH_HOUR_S, now);
-	blob_f64(b, &g->ref);
-	blob_f32(b, &g->var);
-	blob_f32(b, &g->n);
-	blob_f32(b, &g->habit);
-	blob_f32(b, &g->drift);
-	blob_f32(b, &g->now);
-	moment(b, &g->born, now);
-	moment(b, &g->since, now);
-	blob_bool(b, &g->told);
-}
-
-static void drop(struct blob *b, struct drop_state *s, int32_t now)
-{
-	blob_f32s(b, s->minute, DROP_MINUTES);
-	blob_f32s(b, s->sd, DROP_WINDOWS);
-	blob_f32s(b, s->peak, DROP_WINDOWS);
-	blob_f32s(b, s->dip, DROP_WINDOWS);
-	blob_f32(b, &s->quiet);
-	blob_f32(b, &s->silence);
-	blob_bool(b, &s->told);
-	moment(b, &s->silent_since, now);
-	blob_f32(b, &s->held);
-	blob_f32(b, &s->now);
-	blob_f32(b, &s->level);
-	moment(b, &s->last, now);
-	blob_u32(b, &s->n);
-}
-
-static void full(struct blob *b, struct full *f, bool has_drop, int32_t now)
-{
-	habit(b, &f->habit);
-	moment(b, &f->looked, now);
-	blob_f32(b, &f->since_look);
-	blob_u32(b, &f->looks);
-	moment(b, &f->odd, now);
-	access_kept(b, &f->access, now);
-	growth(b, &f->growth, now);
-	blob_bool(b, &has_drop);
-	if (has_drop)
-		drop(b, &f->drop, now);
-}
 
 /* ---- entities -------------------------------------------------------------------------------------- */
 struct identity {
@@ -223,73 +45,6 @@ static struct identity identity_of(const struct entity *e)
 
 	snprintf(id.name, sizeof(id.name), "%s", e->name);
 	return id;
-}
-
-static bool windows_used(const struct entity *e)
-{
-	double sum = 0;
-
-	for (int i = 0; i < LONG_STEPS; i++)
-		sum += (double)(e->s10[i] + e->t10[i]);
-	return sum > 0;
-}
-
-static void entity_kept(struct blob *b, struct entity *e, int32_t now)
-{
-	bool is_active = e->active, windows = b->write && windows_used(e), has_full = e->full, has_errors = e->errors;
-	int32_t step = b->write && e->active ? (now + 1) / STEP_S : e->step;
-
-	baseline(b, &e->req);
-	baseline(b, &e->tok);
-	blob_u64(b, &e->keys);
-	blob_u64(b, &e->agents);
-	blob_u8(b, &e->hist_flood);
-	blob_u8(b, &e->hist_cost);
-	blob_i8(b, &e->run_req);
-	blob_i8(b, &e->run_tok);
-	blob_u32(b, &e->n);
-	blob_u32(b, &e->prior);
-	moment(b, &e->tick, now);
-	moment(b, &step, now);
-	moment(b, &e->last, now);
-	moment(b, &e->born, now);
-	moment(b, &e->cool, now);
-	blob_f32(b, &e->gap);
-	blob_f32(b, &e->requests);
-	blob_u16(b, &e->drop_ticks);
-	blob_u16(b, &e->generation);
-	blob_u32(b, &e->worked);
-	for (int k = 0; k < IDENTITY_KINDS; k++) {
-		blob_u32(b, &e->mate[k]);
-		blob_u8(b, &e->votes[k]);
-	}
-	b->bad |= e->prior > e->n || e->run_req < -CLAMP_RUN || e->run_req > CLAMP_RUN || e->run_tok < -CLAMP_RUN || e->run_tok > CLAMP_RUN;
-	blob_bool(b, &is_active);
-	blob_bool(b, &windows);
-	if (windows) {
-		blob_f32s(b, e->s1, STEP_S);
-		blob_f32s(b, e->s10, LONG_STEPS);
-		blob_f32s(b, e->t10, LONG_STEPS);
-	}
-	blob_bool(b, &has_errors);
-	b->bad |= has_errors != !!e->errors;
-	if (has_errors && !b->bad)
-		errors(b, e->errors, now);
-	if (!b->write) {
-		e->step = step;
-		/* Said in `changed` until the clock begins; false: it sleeps. */
-		e->changed = is_active;
-	}
-	blob_bool(b, &has_full);
-	if (!has_full || b->bad)
-		return;
-	if (!e->full)
-		e->full = calloc(1, sizeof(*e->full));
-	if (e->full) {
-		bool dropped = b->write && e->full->drop.n;
-
-		full(b, e->full, dropped, now);
-	}
 }
 
 static void kept_add(struct detect *d, uint32_t i)
@@ -376,7 +131,7 @@ static void entity_reset(struct detect *d, uint32_t i)
 
 static int import_entity(struct detect *d, struct blob *b)
 {
-	int32_t now = head(b, WHAT_ENTITY, 0);
+	int32_t now = layout_head(b, WHAT_ENTITY, 0);
 	struct identity id = { .kind = ENTITY_GLOBAL };
 	uint32_t i;
 	struct entity *e;
@@ -392,7 +147,7 @@ static int import_entity(struct detect *d, struct blob *b)
 	had_full = e->full;
 	if (!had_full && is_identity(e) && d->entities.fulls >= FULL_MAX)
 		e->full = NULL; /* its habits find no room: read, and let go */
-	entity_kept(b, e, now);
+	layout_entity(b, e, now);
 	if (!had_full && e->full)
 		d->entities.fulls++;
 	if (b->bad || b->n != b->cap) {
@@ -414,9 +169,7 @@ static int import_entity(struct detect *d, struct blob *b)
 static void clock_kept(struct blob *b, struct detect *d, int32_t now)
 {
 	blob_u32(b, &d->steps);
-	moment(b, &d->cool, now);
-	blob_u8(b, &d->hist_rise);
-	blob_u32(b, &d->rise_ticks);
+	layout_moment(b, &d->cool, now);
 	blob_f64(b, &d->auth.level);
 	blob_f64(b, &d->auth.disp);
 	blob_f64(b, &d->auth.peak);
@@ -499,11 +252,10 @@ static void incident_kept(struct blob *b, struct detect *d, struct incident *in,
 	blob_bool(b, &in->dismissed);
 	blob_bool(b, &in->confirmed);
 	blob_u64(b, &in->related);
-	moment(b, &in->opened, now);
-	moment(b, &in->above, now);
-	moment(b, &in->closed, now);
-	moment(b, &in->told, now);
-	moment(b, &in->classed, now);
+	layout_moment(b, &in->opened, now);
+	layout_moment(b, &in->above, now);
+	layout_moment(b, &in->closed, now);
+	layout_moment(b, &in->told, now);
 	blob_text(b, in->scope_value, sizeof(in->scope_value));
 	blob_text(b, f->summary, sizeof(f->summary));
 	blob_text(b, in->said, sizeof(in->said));
@@ -538,7 +290,7 @@ static void incident_kept(struct blob *b, struct detect *d, struct incident *in,
 
 static int import_incident(struct detect *d, const char *id, struct blob *b)
 {
-	int32_t now = head(b, WHAT_INCIDENT, 0);
+	int32_t now = layout_head(b, WHAT_INCIDENT, 0);
 	struct incident *in = NULL;
 
 	for (int i = 0; i < INCIDENTS_MAX; i++) {
@@ -577,7 +329,7 @@ static void start(struct export *x, enum what what)
 {
 	x->b.n = 0;
 	x->b.bad = false;
-	head(&x->b, what, x->d->tick);
+	layout_head(&x->b, what, x->d->tick);
 }
 
 static int give(struct export *x, const char *kind, const char *name)
@@ -596,13 +348,13 @@ static int export_few(struct export *x)
 	clock_kept(&x->b, d, d->tick);
 	r = give(x, "auth", "clock");
 	start(x, WHAT_USUAL);
-	habit(&x->b, &d->usual);
+	layout_habit(&x->b, &d->usual);
 	r = r ? r : give(x, "usual", "all");
 	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT && r == 0; k++) {
 		start(x, WHAT_POOL);
-		baseline(&x->b, &d->pool[k].req);
-		baseline(&x->b, &d->pool[k].tok);
-		habit(&x->b, &d->pool[k].habit);
+		layout_baseline(&x->b, &d->pool[k].req);
+		layout_baseline(&x->b, &d->pool[k].tok);
+		layout_habit(&x->b, &d->pool[k].habit);
 		r = give(x, "pool", entity_kind_name((enum entity_kind)k));
 	}
 	for (unsigned int i = 0; i < latency_count(d->latency) && r == 0; i++) {
@@ -680,7 +432,7 @@ static int export_entities(struct export *x)
 		id = identity_of(e);
 		start(x, WHAT_ENTITY);
 		identify(&x->b, &id);
-		entity_kept(&x->b, e, d->tick);
+		layout_entity(&x->b, e, d->tick);
 		if (entity_hash(id.kind, span_of(id.name)) == id.hash || id.kind <= ENTITY_HOST)
 			snprintf(name, sizeof(name), "%s/%s", entity_kind_name(id.kind), id.name);
 		else /* cut: others may begin like this */
@@ -726,10 +478,10 @@ static int import_pool(struct detect *d, const char *name, struct blob *b)
 {
 	struct pool p = { 0 };
 
-	head(b, WHAT_POOL, 0);
-	baseline(b, &p.req);
-	baseline(b, &p.tok);
-	habit(b, &p.habit);
+	layout_head(b, WHAT_POOL, 0);
+	layout_baseline(b, &p.req);
+	layout_baseline(b, &p.tok);
+	layout_habit(b, &p.habit);
 	if (b->bad || b->n != b->cap)
 		return -EINVAL;
 	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT; k++) {
@@ -745,8 +497,8 @@ static int import_usual(struct detect *d, struct blob *b)
 {
 	struct habit h = { 0 };
 
-	head(b, WHAT_USUAL, 0);
-	habit(b, &h);
+	layout_head(b, WHAT_USUAL, 0);
+	layout_habit(b, &h);
 	if (b->bad || b->n != b->cap)
 		return -EINVAL;
 	d->usual = h;
@@ -756,7 +508,7 @@ static int import_usual(struct detect *d, struct blob *b)
 static int import_clock(struct detect *d, struct blob *b)
 {
 	uint32_t steps = d->steps;
-	int32_t now = head(b, WHAT_CLOCK, 0);
+	int32_t now = layout_head(b, WHAT_CLOCK, 0);
 
 	clock_kept(b, d, now);
 	if (b->bad || b->n != b->cap) {
@@ -775,7 +527,7 @@ static int import_latency(struct detect *d, struct blob *b)
 	bool is_new;
 	uint32_t i;
 
-	head(b, WHAT_LATENCY, 0);
+	layout_head(b, WHAT_LATENCY, 0);
 	identify(b, &id);
 	if (b->bad || id.kind != ENTITY_MODEL)
 		return -EINVAL;
@@ -819,7 +571,7 @@ int detect_import(struct detect *d, const struct detect_state_item *it)
 	if (!strcmp(it->kind, DETECT_STATE_INCIDENT) || !strcmp(it->kind, "closed") || !strcmp(it->kind, "muted"))
 		return import_incident(d, it->name, &b);
 	if (!strcmp(it->kind, "label")) {
-		head(&b, WHAT_LABEL, 0);
+		layout_head(&b, WHAT_LABEL, 0);
 		return b.bad ? -EINVAL : feedback_import(d, it->name, &b);
 	}
 	if (!strcmp(it->kind, DETECT_STATE_SUPPRESSED) && it->n == sizeof(count)) {

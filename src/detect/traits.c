@@ -230,7 +230,7 @@ static void prompts(const struct traits_set *s, struct traits *t)
 static void sources(const struct detect *d, const struct traits_set *s, struct traits *t)
 {
 	struct tally *ip = calloc(4, sizeof(*ip)), *net = ip + 1, *key = ip + 2, *agent = ip + 3;
-	double n = 0, keyless = 0, fresh = 0, logprobs = 0, top;
+	double n = 0, keyless = 0, fresh = 0, logprobs = 0;
 
 	if (!ip)
 		return;
@@ -272,7 +272,6 @@ static void sources(const struct detect *d, const struct traits_set *s, struct t
 		if (agent->n)
 			t->v[T_AGENTS] = tally_perplexity(agent, &t->v[T_TOP_AGENT]);
 	}
-	(void)top;
 	free(ip);
 }
 

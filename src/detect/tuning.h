@@ -28,7 +28,6 @@
 #define ENTITIES_MODEL 1024
 #define ENTITIES_SERVER 1024
 #define ENTITY_NAME_MAX 128 /* of a longer name this much is kept; the hash tells them apart */
-#define IDLE_STEPS 6        /* without traffic for a whole window an entity leaves the list of the active */
 
 #define SHARED_KEYS 4          /* keys, or users, behind one address: a NAT, a gateway */
 #define SHARED_AGENTS 6
@@ -72,13 +71,9 @@
 #define FEW_RATIO 2.0
 #define SCOPE_SHARE 0.8        /* a smaller scope is taken when it explains this much of the larger one's excess */
 #define TOP_SHARE 0.1          /* below nobody is named */
-#define TOP_MIN 3.0            /* sigma above its own past, for whoever is named */
 
 /* A rise that nobody explains */
-#define RISE_Z 6.0
-#define RISE_RATIO 2.5
 #define RISE_WARN_RATIO 5.0
-#define RISE_MIN_60 60.0
 #define RISE_STEPS 60
 
 /* Cost: five minutes of tokens */
@@ -157,7 +152,6 @@
 #define PHASE_S 300            /* an incident that old, and its actors do something else: a new one */
 #define PHASE_STRENGTH 1.5
 #define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
-#define HABIT_STEP 2.0         /* an alarm that ended by itself may raise the habit of a known entity to so many times what it was */
 #define ACCEPT_S 1800
 #define UPDATE_S 60
 #define UPDATE_FAST_S 10       /* a change of class or severity waits for so long only */

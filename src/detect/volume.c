@@ -43,11 +43,6 @@ int64_t onset_requests(const struct detect *d, const struct entity *e)
 }
 
 /* ---- what kind of traffic an excess is ------------------------------------------------------------- */
-static double clip(double x, double lo, double hi)
-{
-	return isnan(x) ? 0 : x < lo ? lo : x > hi ? hi : x;
-}
-
 static double usual(const struct detect *d, enum trait k)
 {
 	return d->usual.n[k] >= USUAL_LOOKS ? (double)d->usual.mean[k] : (double)NAN;
@@ -437,7 +432,8 @@ static bool judge_many(struct detect *d, const struct view *v)
 	uint32_t net;
 	struct incident *in = incident_find(d, WATCH_VOLUME, NOBODY);
 
-	if ((MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * ODDS_LEAST * v->bar && crowd_strength(d) < LEAVE_FACTOR) || d->steps < WINDOW_STEPS)
+	crowd = crowd_strength(d);
+	if ((MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * ODDS_LEAST * v->bar && crowd < LEAVE_FACTOR) || d->steps < WINDOW_STEPS)
 		return false;
 	set = malloc(sizeof(*set));
 	if (!set)
@@ -465,7 +461,6 @@ static bool judge_many(struct detect *d, const struct view *v)
 		strength = anew;
 		z = fresh.z;
 	}
-	crowd = crowd_strength(d);
 	strength = odds < 0 ? MAX(strength, crowd) : strength;
 	if (strength < LEAVE_FACTOR)
 		return false;
