@@ -15,7 +15,7 @@ WARN       := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wf
 CPPFLAGS   += -Iinclude -Isrc -I$(BUILD)/gen -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"'
 # Hidden: a function of ours must not stand in for one of the same name inside a library (json_null, in jansson and here).
 ALL_CFLAGS := -std=c17 $(WARN) -fvisibility=hidden -MMD -MP $(CFLAGS)
-LDLIBS     += -lbpf -lelf -lz -lbrotlidec -lzstd -ljansson -lsystemd -lcap-ng -lseccomp -linih -lsqlite3 -lm -lpthread
+LDLIBS     += -lbpf -lelf -lz -lbrotlidec -lzstd -lnghttp2 -ljansson -lsystemd -lcap-ng -lseccomp -linih -lsqlite3 -lm -lpthread
 HARDEN     := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 LDHARDEN   := -pie -Wl,-z,relro,-z,now
 
@@ -128,7 +128,7 @@ $(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
 	$(call say,E2E,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
 
 # ---- what Debian must provide ----------------------------------------------------------------------
-DEPS_BUILD := gcc clang libclang-rt-14-dev make bpftool libbpf-dev libelf-dev zlib1g-dev libbrotli-dev libzstd-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
+DEPS_BUILD := gcc clang libclang-rt-14-dev make bpftool libbpf-dev libelf-dev zlib1g-dev libbrotli-dev libzstd-dev libnghttp2-dev libpcap-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
               libinih-dev libsqlite3-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev
 DEPS_TEST  := git python3 python3-venv curl jq iproute2 procps systemd nginx wrk ethtool
 
