@@ -124,12 +124,15 @@ static bool evict(struct entities *es, unsigned int kind)
 	return false;
 }
 
-/* Clients come in no order: with pages of 4 KiB every access would miss the TLB, too. */
-static struct entity *page_new(void)
+/*
+ * Clients come in no order: with pages of 4 KiB every access would miss the TLB, too. Not so the first page: a host with few
+ * clients would pay for 2 MiB and use a tenth of it.
+ */
+static struct entity *page_new(bool first)
 {
 	void *p = aligned_alloc(PAGE_BYTES, PAGE_BYTES);
 
-	if (p)
+	if (p && !first)
 		madvise(p, PAGE_BYTES, MADV_HUGEPAGE); /* a wish */
 	return p; /* entity_get() clears what it hands out */
 }
@@ -146,7 +149,7 @@ static uint32_t slot_take(struct entities *es)
 	if (i / PAGE_ENTITIES >= PAGES_MAX)
 		return NOBODY;
 	if (!es->page[i / PAGE_ENTITIES]) {
-		struct entity *page = page_new();
+		struct entity *page = page_new(i == 0);
 
 		if (!page)
 			return NOBODY;
