@@ -165,20 +165,38 @@ int procfs_parse_mount(struct span line, struct procfs_mount *ret)
 	return 0;
 }
 
-int procfs_parse_ppid(struct span text, int *ret_ppid)
+/*
+ * A field of /proc/PID/stat by its number there, 3 (the state) or more: pid (name) state ppid ... The name is free text, so look
+ * for its last bracket. Empty where there is none.
+ */
+static struct span stat_field(struct span text, unsigned number)
 {
-	/* pid (name) state ppid: the name is free text, so look for its last bracket */
 	const char *p = text.n ? memrchr(text.p, ')', text.n) : NULL;
-	struct span rest;
-	uint64_t v;
+	struct span rest, f = { 0 };
 
 	if (!p)
-		return -EINVAL;
+		return f;
 	rest = (struct span){ p + 1, text.n - (size_t)(p + 1 - text.p) };
-	if (field_next(&rest).n != 1 || number_parse(field_next(&rest), 10, INT32_MAX, &v) < 0)
+	for (unsigned i = 3; i <= number; i++)
+		f = field_next(&rest);
+	return f;
+}
+
+int procfs_parse_ppid(struct span text, int *ret_ppid)
+{
+	uint64_t v;
+
+	if (stat_field(text, 3).n != 1 || number_parse(stat_field(text, 4), 10, INT32_MAX, &v) < 0)
 		return -EINVAL;
 	*ret_ppid = (int)v;
 	return 0;
+}
+
+int procfs_parse_start(struct span text, uint64_t *ret_ticks)
+{
+	if (stat_field(text, 3).n != 1)
+		return -EINVAL;
+	return number_parse(stat_field(text, 22), 10, UINT64_MAX, ret_ticks);
 }
 
 int procfs_parse_inet6(struct span line, uint8_t ret_addr[16])

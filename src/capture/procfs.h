@@ -33,6 +33,9 @@ int procfs_parse_mount(struct span line, struct procfs_mount *ret);
 /* Parent out of /proc/PID/stat; the name in it may hold brackets, blanks and newlines. 0, or -EINVAL. */
 int procfs_parse_ppid(struct span text, int *ret_ppid);
 
+/* Start time, in ticks since boot, out of the same. 0, or -EINVAL. */
+int procfs_parse_start(struct span text, uint64_t *ret_ticks);
+
 /* Address out of a line of /proc/net/if_inet6. 0, or -EINVAL. */
 int procfs_parse_inet6(struct span line, uint8_t ret_addr[16]);
 

@@ -1,63 +1,24 @@
 #include "capture/watcher.h"
 
-#include "base/log.h"
+#include "capture/helper.h"
 
-#include <cap-ng.h>
 #include <ctype.h>
-#include <fcntl.h>
-#include <malloc.h>
+#include <linux/capability.h>
 #include <poll.h>
-#include <sched.h>
 #include <seccomp.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 
-#define NOBODY 65534
-
-/* Reading /proc and writing to one socket needs no more than this. */
-static int helper_seccomp(void)
+/* Reading /proc needs no more than this. */
+static int confine(void)
 {
-	static const int allowed[] = {
-		SCMP_SYS(read),	     SCMP_SYS(write),	   SCMP_SYS(sendto),	  SCMP_SYS(sendmsg),	   SCMP_SYS(recvfrom),
-		SCMP_SYS(open),	     SCMP_SYS(openat),	   SCMP_SYS(close),	  SCMP_SYS(readlink),	   SCMP_SYS(readlinkat),
-		SCMP_SYS(getdents64), SCMP_SYS(fstat),	   SCMP_SYS(newfstatat),  SCMP_SYS(lseek),	   SCMP_SYS(dup),
-		SCMP_SYS(fcntl),     SCMP_SYS(mmap),	   SCMP_SYS(munmap),	  SCMP_SYS(mremap),	   SCMP_SYS(mprotect),
-		SCMP_SYS(madvise),   SCMP_SYS(brk),	   SCMP_SYS(poll),	  SCMP_SYS(ppoll),	   SCMP_SYS(clock_gettime),
-		SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-		SCMP_SYS(exit),	     SCMP_SYS(exit_group), SCMP_SYS(getpid),	  SCMP_SYS(restart_syscall), SCMP_SYS(futex),
-		SCMP_SYS(getrandom), SCMP_SYS(sched_yield),
+	static const unsigned caps[] = { CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH };
+	static const struct helper_call calls[] = {
+		{ SCMP_SYS(open), 0, 0 },	{ SCMP_SYS(openat), 0, 0 },	{ SCMP_SYS(readlink), 0, 0 }, { SCMP_SYS(readlinkat), 0, 0 },
+		{ SCMP_SYS(getdents64), 0, 0 }, { SCMP_SYS(fstat), 0, 0 },	{ SCMP_SYS(newfstatat), 0, 0 }, { SCMP_SYS(lseek), 0, 0 },
+		{ SCMP_SYS(dup), 0, 0 },	{ SCMP_SYS(fcntl), 0, 0 },	{ SCMP_SYS(pread64), 0, 0 },
 	};
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int r = ctx ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < ARRAY_SIZE(allowed) && r == 0; i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
-	if (r == 0)
-		r = seccomp_load(ctx);
-	if (ctx)
-		seccomp_release(ctx);
-	return r;
-}
-
-/* Gives up what is not needed; a step that this host refuses is said at debug level only, by the agent's own later drop. */
-static void helper_drop(void)
-{
-	const struct rlimit none = { 0, 0 };
-
-	setrlimit(RLIMIT_CORE, &none);
-	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, -1) < 0 ||
-	    capng_change_id(NOBODY, NOBODY, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) != 0) {
-		/* Not root: whatever we have stays, and no more can come. */
-		log_debug("discovery helper keeps its user");
-	}
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten when the uid changed */
-	prctl(PR_SET_DUMPABLE, 0);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	helper_seccomp();
+	return helper_confine(caps, ARRAY_SIZE(caps), calls, ARRAY_SIZE(calls));
 }
 
 static bool message_send(int fd, const struct watcher_message *m)
@@ -107,12 +68,13 @@ static bool agent_lives(int fd)
 	return r == 0 || (r < 0 && errno == EINTR);
 }
 
-static __attribute__((noreturn)) void helper_run(int fd, const struct discover_opts *opts)
+static void helper_run(int fd, void *ctx)
 {
 	static struct discover_result result[2]; /* 40 KB each */
+	const struct discover_opts *opts = ctx;
 	int now = 0;
 
-	helper_drop();
+	confine(); /* as far as this host lets it: it only reads, and what it may not read it counts */
 	do {
 		if (discover_scan(opts, &result[now]) < 0)
 			result[now] = result[!now];
@@ -120,45 +82,13 @@ static __attribute__((noreturn)) void helper_run(int fd, const struct discover_o
 			break;
 		now = !now;
 	} while (agent_lives(fd));
-	_exit(0);
 }
 
 int watcher_start(const struct discover_opts *opts, int *ret_fd, int *ret_pid)
 {
-	int pair[2], agent = getpid();
-	pid_t pid;
+	const struct helper_opts helper = { .name = "weir-discover", .run = helper_run, .ctx = (void *)opts };
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	pid = fork();
-	if (pid < 0) {
-		int r = -errno;
-
-		close(pair[0]);
-		close(pair[1]);
-		return r;
-	}
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-		sigset_t all;
-
-		/* The terminal's ^C reaches the helper too; it is to live as long as the agent and no shorter. */
-		sigfillset(&all);
-		sigprocmask(SIG_BLOCK, &all, NULL);
-		prctl(PR_SET_NAME, "weir-discover");
-		for (int i = 0; i < 3 && null >= 0; i++)
-			dup2(null, i); /* a pipe that reads our output ends with the agent */
-		if (getppid() != agent)
-			_exit(0);
-		close_range(3, (unsigned)pair[1] - 1, 0); /* files named on the command line are none of its business */
-		close_range((unsigned)pair[1] + 1, ~0u, 0);
-		helper_run(pair[1], opts);
-	}
-	close(pair[1]);
-	fcntl(pair[0], F_SETFL, O_NONBLOCK);
-	*ret_fd = pair[0];
-	*ret_pid = pid;
-	return 0;
+	return helper_start(&helper, ret_fd, ret_pid);
 }
 
 int watcher_read(int fd, struct watcher_message *ret)

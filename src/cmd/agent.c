@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "capture/cgroup.h"
+#include "capture/helper.h"
 #include "capture/probe.h"
 #include "capture/procfs.h"
 #include "cmd/agent_feed.h"
@@ -22,7 +23,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #define DRAIN_MAX_MS 100  /* an event waits no longer than this */
@@ -261,15 +261,6 @@ static int socket_begin(struct agent *g, const struct priv_user *user)
 	return r;
 }
 
-static void watcher_end(struct agent *g)
-{
-	if (g->watcher_fd < 0)
-		return;
-	close(g->watcher_fd); /* tells it to end */
-	g->watcher_fd = -1;
-	waitpid(g->watcher_pid, NULL, 0);
-}
-
 static void watcher_event(struct agent *g)
 {
 	struct watcher_message m;
@@ -280,7 +271,7 @@ static void watcher_event(struct agent *g)
 	if (r < 0) {
 		log_warning("the discovery helper is gone (%s): ports found so far stay watched, new ones are not found",
 			    r == -EPIPE ? "it ended" : "it spoke nonsense");
-		watcher_end(g);
+		helper_end(&g->watcher_fd, &g->watcher_pid);
 	}
 }
 
@@ -676,7 +667,7 @@ int agent_run(const struct agent_opts *o)
 {
 	struct agent g = {
 		.o = o,
-		.epoll_fd = -1, .signal_fd = -1, .second_fd = -1, .watcher_fd = -1, .statm_fd = -1, .inet6_fd = -1,
+		.epoll_fd = -1, .signal_fd = -1, .second_fd = -1, .watcher_fd = -1, .watcher_pid = -1, .statm_fd = -1, .inet6_fd = -1,
 		.limit.bounds = { o->cpu_limit_pct, o->memory_limit_mib, o->hook_limit_us },
 		.records.fd = -1,
 	};
@@ -697,7 +688,7 @@ int agent_run(const struct agent_opts *o)
 		end(&g);
 	}
 	agent_socket_free(g.socket);
-	watcher_end(&g);
+	helper_end(&g.watcher_fd, &g.watcher_pid);
 	capture_free(g.capture);
 	feed_free(g.feed);
 	state_free(g.state);

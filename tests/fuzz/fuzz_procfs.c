@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (procfs_parse_ppid(all, &ppid) == 0 && ppid < 0)
 		__builtin_trap();
+	procfs_parse_start(all, &inode);
 	if (procfs_match_server((struct span){ all.p, cut }, (struct span){ all.p + cut, size - cut }, &server) && !server.name)
 		__builtin_trap();
 	return 0;

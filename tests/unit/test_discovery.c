@@ -137,7 +137,7 @@ static void cgroup_is_found(void **state)
 static void stat_and_links(void **state)
 {
 	uint8_t addr[16];
-	uint64_t inode;
+	uint64_t inode, start = 0;
 	int ppid = -1;
 
 	(void)state;
@@ -148,6 +148,12 @@ static void stat_and_links(void **state)
 	assert_int_equal(procfs_parse_ppid(SPAN("12 (name) S -3 1"), &ppid), -EINVAL);
 	assert_int_equal(procfs_parse_ppid(SPAN("12 (name) S 99999999999 1"), &ppid), -EINVAL);
 	assert_int_equal(procfs_parse_ppid((struct span){ 0 }, &ppid), -EINVAL);
+
+	assert_int_equal(procfs_parse_start(SPAN("12 (a) b) 1 (\n) S 7 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 9"), &start), 0);
+	assert_int_equal(start, 4711);
+	assert_int_equal(procfs_parse_start(SPAN("12 (x) S 7 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0"), &start), -EINVAL);
+	assert_int_equal(procfs_parse_start(SPAN("12 (x) S 7 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 -1 1"), &start), -EINVAL);
+	assert_int_equal(procfs_parse_start(SPAN("12 (x"), &start), -EINVAL);
 
 	assert_int_equal(procfs_parse_link(SPAN("socket:[123]"), "socket", &inode), 0);
 	assert_int_equal(inode, 123);
