@@ -275,9 +275,9 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 	if (e->dir == WEIR_RESPONSE) {
 		r = request_over(a, p, 0);
 	} else if ((e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived) {
+		p->software = software_of(a->software, &p->key);
 		r = read_request(a, p, 0);
 		p->arrived = true;
-		p->software = software_of(a->software, &p->key);
 		record_arrival(a, p, e->ts);
 		if (all_there(p)) {
 			p->facts.request_read = true;
@@ -441,6 +441,11 @@ void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, i
 	fresh = tokens - p->told;
 	p->told = tokens;
 	record_open(a, p, fresh, tell, ctx);
+}
+
+struct assemble_source assemble_source(const struct assemble *a)
+{
+	return a->told ? (struct assemble_source){ &a->told->key, &a->told->identity } : (struct assemble_source){ 0 };
 }
 
 const struct assemble_stats *assemble_stats(const struct assemble *a)

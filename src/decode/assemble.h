@@ -18,6 +18,7 @@
 
 #include "base/util.h"
 #include "decode/estimate.h"
+#include "decode/identity.h"
 #include "decode/record.h"
 #include "decode/siphash.h"
 #include "weir/abi.h"
@@ -34,6 +35,9 @@ struct assemble_opts {
 	size_t dialect_count;
 	const char *host;                       /* copied; NULL: records have none */
 	uint8_t key[SIPHASH_KEY_BYTES];         /* for hashes of API keys; copied */
+	const struct identity_rules *identity;  /* whose word on the true client is taken; stays the caller's; NULL: nobody's */
+	/* What the PROXY protocol said at the beginning of this connection. False: nothing. May be NULL. */
+	bool (*announced)(void *ctx, uint64_t conn, const struct weir_conn_key *at, uint8_t ret[16]);
 	uint32_t max_open;                      /* 0: the default */
 	size_t max_bytes;                       /* 0: the default */
 	/* A request's head is complete. The record holds what is known by then, and is valid during the call. May be NULL. */
@@ -52,6 +56,7 @@ struct assemble_stats {
 	uint64_t cut;          /* slices that did not fit their request's allowance */
 	uint64_t unpacked;     /* compressed bodies read to their end */
 	uint64_t not_unpacked; /* unknown encoding, broken, larger than the allowance, or pieces missing */
+	struct identity_stats identity;
 	uint32_t open;
 	size_t bytes;
 };
@@ -76,6 +81,13 @@ int assemble_event(struct assemble *a, const void *event, size_t n);
  * there are any and its arrival was told.
  */
 void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, int64_t tokens, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
+
+/* During arrival() and complete(): the connection that the record came by, and what its request told of who asked. */
+struct assemble_source {
+	const struct weir_conn_key *at;
+	const struct identity *identity;
+};
+struct assemble_source assemble_source(const struct assemble *a);
 
 const struct assemble_stats *assemble_stats(const struct assemble *a);
 const struct estimate *assemble_estimate(const struct assemble *a);

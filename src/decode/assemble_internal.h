@@ -5,6 +5,7 @@
 #include "decode/assemble.h"
 #include "decode/dialect.h"
 #include "decode/estimate.h"
+#include "decode/identity.h"
 #include "decode/shapes.h"
 #include "decode/software.h"
 
@@ -41,7 +42,7 @@ struct facts {
 	char *block;
 	uint16_t block_len;
 	uint16_t at[T_COUNT], len[T_COUNT];
-	int64_t max_tokens, retry, prompt_chars; /* -1: not known */
+	int64_t max_tokens, prompt_chars; /* -1: not known */
 	int64_t text_bytes;                      /* of an answer in one piece; -1 */
 	int8_t stream, logprobs;                 /* -1: not said */
 	char method[8];
@@ -62,6 +63,8 @@ struct pending {
 	struct pending *chain;        /* of the hash bucket */
 	struct pending *older, *newer; /* by last event */
 	const struct dialect *dialect;
+	struct identity identity; /* once `identified`: of the first reading, which is what the arrival told */
+	bool identified;
 	struct pieces side[2]; /* by enum weir_dir */
 	struct facts facts;
 	struct shape_names *names[2]; /* of a call that no dialect knows, by enum weir_dir; NULL: none seen */
@@ -86,6 +89,7 @@ struct assemble {
 	struct estimate *estimate;
 	struct shapes *shapes;
 	struct software *software;
+	const struct pending *told; /* of whom a callback is being told */
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
 	struct {

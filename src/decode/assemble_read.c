@@ -14,7 +14,7 @@ static const uint16_t text_max[T_COUNT] = {
 
 void facts_init(struct facts *f)
 {
-	*f = (struct facts){ .max_tokens = -1, .retry = -1, .prompt_chars = -1, .text_bytes = -1, .stream = -1, .logprobs = -1 };
+	*f = (struct facts){ .max_tokens = -1, .prompt_chars = -1, .text_bytes = -1, .stream = -1, .logprobs = -1 };
 }
 
 void facts_done(struct facts *f)
@@ -230,60 +230,52 @@ static void read_answer_names(struct pending *p, struct span text, bool stream)
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */
-/* The key itself goes no further than this function. */
-static int read_key(const struct assemble *a, struct facts *f, const struct http_head *h)
+/* Once per request, so that its arrival and its end agree and nothing is counted twice. The key goes no further than this. */
+static int read_identity(struct assemble *a, struct pending *p, const struct http_head *h)
 {
-	static const char *const names[] = { "authorization", "x-api-key", "x-goog-api-key", "api-key", "xi-api-key" };
-	struct span key = { 0 }, query = h->query;
+	uint8_t announced[16];
+	const struct identity_peer peer = {
+		.addr = p->key.raddr,
+		.announced = a->opts.announced && a->opts.announced(a->opts.ctx, p->conn, &p->key, announced) ? announced : NULL,
+		.whole = h->complete,
+		.litellm = p->software && !strncmp(p->software, "litellm", 7),
+	};
+	struct span rest = h->headers, name, value;
+	struct identity_reader reader;
 	char hex[17];
+	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names) && !key.n; i++) {
-		key = http_header(h, names[i]);
-		if (!i && key.n > 7 && !strncasecmp(key.p, "bearer ", 7))
-			key = (struct span){ key.p + 7, key.n - 7 };
-	}
-	/* Gemini: ?key= */
-	while (!key.n && query.n) {
-		const char *amp = memchr(query.p, '&', query.n);
-		size_t n = amp ? (size_t)(amp - query.p) : query.n;
-
-		if (n > 4 && !memcmp(query.p, "key=", 4))
-			key = (struct span){ query.p + 4, n - 4 };
-		query.p += amp ? n + 1 : n;
-		query.n -= amp ? n + 1 : n;
-	}
-	while (key.n && (*key.p == ' ' || *key.p == '\t'))
-		key = (struct span){ key.p + 1, key.n - 1 };
-	if (!key.n)
-		return 0;
-	snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)siphash(a->opts.key, key.p, key.n));
-	return facts_set(f, T_KEY, (struct span){ hex, 16 });
+	identity_begin(&reader, a->opts.identity);
+	while (http_next_header(&rest, &name, &value))
+		identity_header(&reader, name, value);
+	identity_query(&reader, h->query);
+	if (!p->identified)
+		identity_finish(&reader, &peer, a->opts.key, &a->stats.identity, &p->identity);
+	p->identified = true;
+	r = facts_set(&p->facts, T_USER, reader.user);
+	if (r < 0 || !p->identity.has_key)
+		return r;
+	snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)p->identity.key);
+	return facts_set(&p->facts, T_KEY, (struct span){ hex, 16 });
 }
 
-static int read_head(const struct assemble *a, struct pending *p, const struct http_head *h)
+static int read_head(struct assemble *a, struct pending *p, const struct http_head *h)
 {
 	struct facts *f = &p->facts;
-	struct span model, retry = http_header(h, "x-stainless-retry-count");
+	struct span model;
 	int r;
 
 	snprintf(f->method, sizeof(f->method), "%.*s", (int)MIN(h->method.n, sizeof(f->method) - 1), h->method.p);
 	f->is_get = span_eq(h->method, SPAN("GET")) || span_eq(h->method, SPAN("HEAD")) || span_eq(h->method, SPAN("OPTIONS")) ||
 		    span_eq(h->method, SPAN("DELETE"));
 	p->dialect = dialect_find_in(a->opts.dialects, a->opts.dialect_count, h->method, h->path, &model);
-	if (retry.n && retry.n < 6) {
-		f->retry = 0;
-		for (size_t i = 0; i < retry.n && f->retry >= 0; i++)
-			f->retry = isdigit((unsigned char)retry.p[i]) ? f->retry * 10 + (retry.p[i] - '0') : -1;
-	}
 	r = facts_set(f, T_PATH, h->path);
 	if (r == 0)
 		r = facts_set(f, T_AGENT, http_header(h, "user-agent"));
 	if (r == 0)
-		r = facts_set(f, T_USER, http_header(h, "x-litellm-end-user-id"));
-	if (r == 0)
 		r = facts_set(f, T_MODEL, model);
 	if (r == 0)
-		r = read_key(a, f, h);
+		r = read_identity(a, p, h);
 	return r;
 }
 

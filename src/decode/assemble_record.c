@@ -43,8 +43,8 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 	const struct facts *f = &p->facts;
 
 	r->kind = p->dialect ? p->dialect->kind : f->len[T_PATH] ? KIND_OTHER : KIND_UNKNOWN;
-	if (memcmp(p->key.raddr, nobody, sizeof(nobody)) != 0)
-		record_set_text(r, F_CLIENT_IP, address(client, p->key.raddr, 0));
+	if (p->identity.named || memcmp(p->key.raddr, nobody, sizeof(nobody)) != 0)
+		record_set_text(r, F_CLIENT_IP, address(client, p->identity.named ? p->identity.client : p->key.raddr, 0));
 	if (p->key.lport)
 		record_set_text(r, F_SERVER, label(server, p));
 	record_set_text(r, F_HOST, span_of(a->host));
@@ -55,8 +55,8 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 	record_set_text(r, F_API_KEY, facts_text(f, T_KEY));
 	if (f->max_tokens >= 0)
 		record_set_int(r, F_MAX_TOKENS, f->max_tokens);
-	if (f->retry >= 0)
-		record_set_int(r, F_RETRY, f->retry);
+	if (p->identified && p->identity.retry >= 0)
+		record_set_int(r, F_RETRY, p->identity.retry);
 	if (f->prompt_chars >= 0)
 		record_set_int(r, F_PROMPT_CHARS, f->prompt_chars);
 	if (f->logprobs >= 0)
@@ -83,7 +83,9 @@ void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
 	if (!a->opts.arrival)
 		return;
 	arrival_fill(a, &r, p, client, server);
+	a->told = p;
 	a->opts.arrival(a->opts.ctx, &r);
+	a->told = NULL;
 }
 
 void record_open(struct assemble *a, struct pending *p, int64_t fresh, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx)
@@ -251,5 +253,7 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	else
 		record_set_text(&r, F_FINISH_REASON, facts_text(f, T_FINISH));
 	set_tokens(a, &r, p, d, &c);
+	a->told = p;
 	a->opts.complete(a->opts.ctx, &r, p->arrived, p->told);
+	a->told = NULL;
 }
