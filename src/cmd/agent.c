@@ -6,6 +6,7 @@
 #include "capture/probe.h"
 #include "capture/procfs.h"
 #include "cmd/agent_feed.h"
+#include "cmd/agent_key.h"
 #include "cmd/agent_limit.h"
 #include "cmd/agent_priv.h"
 #include "cmd/agent_socket.h"
@@ -46,6 +47,8 @@ struct agent {
 	struct records_out records;
 	struct agent_socket *socket;
 	struct agent_ports *ports;
+	struct accounts *accounts;
+	struct hidden *hidden;
 	struct weir_automaton *automaton;
 	int epoll_fd, signal_fd, second_fd, watcher_fd, watcher_pid;
 	int statm_fd, inet6_fd; /* opened while we may */
@@ -246,6 +249,7 @@ static int socket_begin(struct agent *g, const struct priv_user *user)
 		.epoll_fd = g->epoll_fd,
 		.tag = TAG_SOCKET,
 		.capture = g->capture,
+		.accounts = g->accounts,
 		.stats = stats_write,
 		.unknown = unknown_write,
 		.ctx = g,
@@ -380,6 +384,15 @@ static void losses_tell(struct agent *g, const uint64_t now[WEIR_STAT_COUNT])
 		log_warning("cannot read the counters: %s", strerror(-r));
 }
 
+static void idle_age(struct agent *g)
+{
+	uint64_t now = capture_now_ns(), idle_ns = (uint64_t)(g->o->client_idle_s * 1e9);
+
+	capture_age(g->capture, now, idle_ns, CONN_IDLE_NS);
+	if (now > idle_ns)
+		accounts_age(g->accounts, (now - idle_ns) / 1000000000);
+}
+
 static void second(struct agent *g, double elapsed_s)
 {
 	uint64_t now[WEIR_STAT_COUNT];
@@ -403,9 +416,10 @@ static void second(struct agent *g, double elapsed_s)
 	agent_ports_second(g->ports, g->seconds);
 	agent_socket_second(g->socket);
 	if (g->seconds % AGE_PERIOD_S == 0)
-		capture_age(g->capture, capture_now_ns(), (uint64_t)(g->o->client_idle_s * 1e9), CONN_IDLE_NS);
+		idle_age(g);
 	if (g->seconds % ADDRESSES_PERIOD_S == 0)
 		addresses_tell(g);
+	hidden_tell(g->hidden);
 }
 
 static void drain(struct agent *g)
@@ -506,6 +520,26 @@ static void totals_take(struct agent *g, struct totals *t)
 	}
 }
 
+/* Only where there is something to say: most servers have no proxy in front. */
+static void identity_summary(const struct identity_stats *s)
+{
+	struct str said = { 0 };
+
+	for (int i = 0; i < IDENTITY_SOURCES; i++) {
+		const char *name = identity_source_name((enum identity_source)i);
+
+		if (s->named[i])
+			str_addf(&said, " %s believed %llu", name, (unsigned long long)s->named[i]);
+		if (s->ignored[i])
+			str_addf(&said, " %s ignored %llu", name, (unsigned long long)s->ignored[i]);
+	}
+	if (said.n && !str_error(&said))
+		log_info("clients by proxies' word:%s, unnamed %llu, cut %llu, unknown %llu, unreadable %llu, conflicts %llu", said.p,
+			 (unsigned long long)s->unnamed, (unsigned long long)s->cut, (unsigned long long)s->unknown, (unsigned long long)s->unreadable,
+			 (unsigned long long)s->conflicts);
+	str_done(&said);
+}
+
 static void summary(struct agent *g)
 {
 	struct str lost = { 0 };
@@ -519,6 +553,7 @@ static void summary(struct agent *g)
 		 (unsigned long long)t.sum.cached_tokens, (unsigned long long)t.sum.estimated_tokens, (unsigned long long)t.clients,
 		 (unsigned long long)(t.sum.status_4xx + t.sum.status_5xx + t.sum.stream_errors), (unsigned long long)t.sum.aborted,
 		 (unsigned long long)feed_count(g->feed));
+	identity_summary(feed_identity(g->feed));
 	for (int i = 0; i < WEIR_STAT_COUNT; i++) {
 		bool loss;
 
@@ -527,6 +562,8 @@ static void summary(struct agent *g)
 	}
 	if (t.sum.lost)
 		str_addf(&lost, " requests_without_record %llu", (unsigned long long)t.sum.lost);
+	if (accounts_evicted(g->accounts))
+		str_addf(&lost, " accounts_in_other %llu", (unsigned long long)accounts_evicted(g->accounts));
 	if (g->records.dropped)
 		str_addf(&lost, " records_not_written %llu", (unsigned long long)g->records.dropped);
 	for (size_t i = 0; i < g->sinks.n; i++)
@@ -579,10 +616,25 @@ static void stats_write(void *ctx, struct str *out)
 }
 
 /* ---- begin and end --------------------------------------------------------------------------------- */
+static int key_take(const struct agent_opts *o, uint8_t key[AGENT_KEY_BYTES])
+{
+	char why[AGENT_KEY_WHY];
+	int r = agent_key_load(o->state, o->key_file, key, why);
+
+	/* A folder that takes no new file is no reason not to start; a file that was asked for is. */
+	if (!o->key_file && (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOSPC)) {
+		log_warning("%s: this run has a key of hashed API keys of its own", why);
+		r = agent_key_load(NULL, NULL, key, why);
+	}
+	if (r < 0)
+		log_error("%s", why);
+	return r;
+}
+
 static int begin(struct agent *g)
 {
 	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g };
-	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file };
+	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file, .identity = &g->o->identity };
 	const struct state_opts state = { .dir = g->o->state, .live = true, .emit = on_left_open, .ctx = g };
 	const struct dialect_file *own = g->o->dialect_file;
 	struct priv_user user;
@@ -603,19 +655,18 @@ static int begin(struct agent *g)
 		return r;
 	}
 	feed.state = g->state;
-	r = agent_key_load(g->o->state, feed.key);
-	if (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOSPC) {
-		log_warning("%s: cannot keep the key of hashed API keys there (%s): this run has one of its own", g->o->state, strerror(-r));
-		r = agent_key_load(NULL, feed.key);
-	}
-	if (r < 0) {
-		log_error("%s: %s", g->o->state ? g->o->state : "key", r == -EBADMSG ? "key is damaged, or others may read it (it must be 0600)" : strerror(-r));
+	if ((r = key_take(g->o, feed.key)) < 0)
 		return r;
-	}
 	g->automaton = malloc(sizeof(*g->automaton));
 	r = g->automaton ? automaton_build_with(own ? own->keys : NULL, own ? own->key_count : 0, g->automaton) : -ENOMEM;
 	if (r == 0)
 		r = detect_open(&detect, &g->detect);
+	g->accounts = accounts_new(g->o->max_accounts);
+	g->hidden = hidden_new();
+	if (r == 0 && !(g->accounts && g->hidden))
+		r = -ENOMEM;
+	feed.accounts = g->accounts;
+	feed.hidden = g->hidden;
 	feed.detect = g->detect;
 	feed.automaton = g->automaton;
 	if (r == 0)
@@ -691,6 +742,8 @@ int agent_run(const struct agent_opts *o)
 	helper_end(&g.watcher_fd, &g.watcher_pid);
 	capture_free(g.capture);
 	feed_free(g.feed);
+	accounts_free(g.accounts);
+	hidden_free(g.hidden);
 	state_free(g.state);
 	detect_free(g.detect);
 	records_close(&g.records);

@@ -37,6 +37,11 @@ static double wall_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static uint64_t now_s(void)
+{
+	return capture_now_ns() / 1000000000;
+}
+
 /* As many digits as the file keeps: a tick boundary must fall the same way when the file is replayed. */
 static double microseconds(double t)
 {
@@ -60,23 +65,36 @@ static struct record as_written(const struct record *r)
 	return copy;
 }
 
+/* The address of the socket: what is lost, is known by it alone, whoever the true client was. */
+static struct span peer_text(const struct assemble_source *s, char buf[ADDRESS_TEXT])
+{
+	address_text(s->at->raddr, buf);
+	return span_of(buf);
+}
+
 static void on_arrival(void *ctx, const struct record *r)
 {
 	struct feed *f = ctx;
+	struct assemble_source source = assemble_source(f->assemble);
 	struct record copy = as_written(r);
+	char peer[ADDRESS_TEXT];
 
-	told_add(f->told, record_server_address(r), record_text(r, F_CLIENT_IP));
+	told_add(f->told, record_server_address(r), peer_text(&source, peer));
 	complain(f, detect_arrival(f->o.detect, &copy));
 }
 
 static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t told)
 {
 	struct feed *f = ctx;
+	struct assemble_source source = assemble_source(f->assemble);
 	struct record copy = as_written(r);
+	char peer[ADDRESS_TEXT];
 
 	f->records++;
 	if (arrived)
-		told_remove(f->told, record_server_address(r), record_text(r, F_CLIENT_IP));
+		told_remove(f->told, record_server_address(r), peer_text(&source, peer));
+	accounts_record(f->o.accounts, &copy, source.identity, now_s());
+	hidden_record(f->o.hidden, &copy, source.at, source.identity);
 	records_add(f->o.records, &copy);
 	state_record(f->o.state, &copy);
 	complain(f, arrived ? detect_complete(f->o.detect, &copy, told) : detect_record(f->o.detect, &copy));
@@ -189,6 +207,7 @@ void feed_loss(void *feed, const struct loss *l)
 			record_set_int(&r, F_COMPLETION_TOKENS, (int64_t)l->completion_tokens);
 		}
 		first = false;
+		accounts_lost(f->o.accounts, &r, now_s());
 		loss_tell(f, &r, &told);
 	}
 }
@@ -208,6 +227,30 @@ void feed_finish(struct feed *f)
 uint64_t feed_count(const struct feed *f)
 {
 	return f->records;
+}
+
+const struct identity_stats *feed_identity(const struct feed *f)
+{
+	return &assemble_stats(f->assemble)->identity;
+}
+
+static void identity_write_json(const struct identity_stats *s, struct str *out)
+{
+	json_key(out, "identity");
+	json_begin(out, '{');
+	for (int ignored = 0; ignored < 2; ignored++) {
+		json_key(out, ignored ? "ignored" : "named");
+		json_begin(out, '{');
+		for (int i = 0; i < IDENTITY_SOURCES; i++)
+			json_kuint(out, identity_source_name((enum identity_source)i), ignored ? s->ignored[i] : s->named[i]);
+		json_end(out, '}');
+	}
+	json_kuint(out, "unnamed", s->unnamed);
+	json_kuint(out, "cut", s->cut);
+	json_kuint(out, "unknown", s->unknown);
+	json_kuint(out, "unreadable", s->unreadable);
+	json_kuint(out, "conflicts", s->conflicts);
+	json_end(out, '}');
 }
 
 void feed_write_json(const struct feed *f, struct str *out)
@@ -234,6 +277,9 @@ void feed_write_json(const struct feed *f, struct str *out)
 		json_kdouble(out, "estimate_error_p95_pct", estimate_error_pct(e, 0.95), 1);
 	}
 	json_end(out, '}');
+	identity_write_json(&s->identity, out);
+	accounts_write_json(f->o.accounts, out);
+	hidden_write_json(f->o.hidden, out);
 }
 
 void feed_write_unknown(const struct feed *f, struct str *out)
@@ -243,7 +289,7 @@ void feed_write_unknown(const struct feed *f, struct str *out)
 
 int feed_open(const struct feed_opts *o, struct feed **ret)
 {
-	struct assemble_opts ao = { .automaton = o->automaton, .arrival = on_arrival, .complete = on_complete };
+	struct assemble_opts ao = { .automaton = o->automaton, .identity = o->identity, .arrival = on_arrival, .complete = on_complete };
 	struct feed *f = calloc(1, sizeof(*f));
 	char host[256] = "";
 	int r;

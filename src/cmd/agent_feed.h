@@ -8,12 +8,13 @@
 #define WEIR_CMD_AGENT_FEED_H
 
 #include "capture/losses.h"
+#include "cmd/agent_accounts.h"
+#include "cmd/agent_hidden.h"
+#include "cmd/agent_key.h"
 #include "cmd/agent_ports.h"
 #include "cmd/agent_records.h"
 #include "cmd/state.h"
 #include "detect/detect.h"
-
-#define AGENT_KEY_BYTES 16 /* SipHash; of API keys and prompts, so that neither can be guessed from a record */
 
 struct dialect_file;
 struct feed;
@@ -26,6 +27,9 @@ struct feed_opts {
 	struct records_out *records;
 	struct state *state; /* NULL: none is kept */
 	struct agent_ports *ports;
+	const struct identity_rules *identity; /* outlives the feed */
+	struct accounts *accounts;
+	struct hidden *hidden;
 };
 
 int feed_open(const struct feed_opts *o, struct feed **ret);
@@ -43,16 +47,12 @@ void feed_second(struct feed *f);
 void feed_finish(struct feed *f);
 
 uint64_t feed_count(const struct feed *f); /* records made */
+/* Whose word on the true client was taken and whose was not. */
+const struct identity_stats *feed_identity(const struct feed *f);
 /* Adds what the assembler counted, for `stats`. */
 void feed_write_json(const struct feed *f, struct str *out);
 
 /* The calls that no dialect knows, as JSON lines. */
 void feed_write_unknown(const struct feed *f, struct str *out);
-
-/*
- * The key out of DIR/key, made there (0600) where there is none; dir NULL: made up for this run. 0 or negative errno; -EBADMSG:
- * the file is not a key.
- */
-int agent_key_load(const char *dir, uint8_t ret_key[AGENT_KEY_BYTES]);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "capture/capture.h"
+#include "cmd/agent_accounts.h"
 #include "cmd/options.h"
 #include "decode/dialect_file.h"
 
@@ -53,6 +54,28 @@ static int pid_add(void *into, const char *value)
 	return 0;
 }
 
+static int trusted_add(void *into, const char *value)
+{
+	struct identity_rules *rules = &((struct agent_opts *)into)->identity;
+	int r;
+
+	if (rules->count == NETWORKS_MAX)
+		return -E2BIG;
+	r = network_parse(span_of(value), &rules->trusted[rules->count]);
+	rules->count += r == 0;
+	return r;
+}
+
+static int trusted_header_set(void *into, const char *value)
+{
+	enum identity_source only;
+	int r = identity_source_parse(span_of(value), &only);
+
+	if (r == 0)
+		((struct agent_opts *)into)->identity.only = (uint8_t)only;
+	return r;
+}
+
 static int output_set(void *into, const char *value)
 {
 	struct agent_opts *o = into;
@@ -74,10 +97,13 @@ static const struct option_row rows[] = {
 	{ "journal", OPTION_FLAG, AT(journal), 0, 0, NULL, "write anomalies to the journal, too", NULL },
 	{ "records-out", OPTION_TEXT, AT(records_out), 0, 0, "FILE|-", "append one JSON line per request", NULL },
 	{ "state", OPTION_TEXT, AT(state), 0, 0, "DIR", "keep what must outlive a restart here", NULL },
+	{ "key-file", OPTION_TEXT, AT(key_file), 0, 0, "FILE", "the secret of hashed API keys, made where there is none (key in --state)", NULL },
 	{ "duration", OPTION_REAL, AT(duration_s), 0.001, 1e9, "S", "end after so many seconds", NULL },
 	{ "config", OPTION_TEXT, AT(config), 0, 0, "FILE", "read options from a file: name = value", NULL },
 	{ "dialects", OPTION_TEXT, AT(dialects), 0, 0, "FILE", "read model servers' APIs of your own from a file", NULL },
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
+	{ "trusted-proxy", OPTION_CALL, 0, 0, 0, "ADDRESS[/BITS]", "believe this peer about who the client is; may be repeated", trusted_add },
+	{ "trusted-header", OPTION_CALL, 0, 0, 0, "NAME", "of a trusted proxy's headers this one alone: x-forwarded-for, forwarded, x-real-ip, ...", trusted_header_set },
 	{ "socket", OPTION_TEXT, AT(socket), 0, 0, "PATH", "where `weir clients` asks (" AGENT_SOCKET_DEFAULT ")", NULL },
 	{ "user", OPTION_TEXT, AT(user), 0, 0, "NAME", "go on as this user once attached (nobody)", NULL },
 	{ "cpu-limit", OPTION_REAL, AT(cpu_limit_pct), 0.01, 10000, "PCT", "own CPU above which work is shed, percent of a core (50)", NULL },
@@ -86,6 +112,7 @@ static const struct option_row rows[] = {
 	{ "ring-size", OPTION_SIZE, AT(ring_bytes), 4096, CAPTURE_RING_MAX, "BYTES", "ring buffer, K and M understood (2M)", NULL },
 	{ "max-clients", OPTION_UINT, AT(max_clients), 1, CAPTURE_CLIENTS_MAX, "N", "clients counted one by one (100000)", NULL },
 	{ "max-connections", OPTION_UINT, AT(max_conns), 1, CAPTURE_CONNS_MAX, "N", "connections followed at once (65536)", NULL },
+	{ "max-accounts", OPTION_UINT, AT(max_accounts), 1, ACCOUNTS_MAX, "N", "true clients, keys and users counted one by one, of each (16384)", NULL },
 	{ "v6-prefix", OPTION_UINT, AT(v6_prefix), 1, 128, "BITS", "IPv6 clients are counted per network of this length (64)", NULL },
 	{ "client-idle", OPTION_REAL, AT(client_idle_s), 1, 1e9, "S", "a silent client is added to its server's `aged` sum (3600)", NULL },
 	{ "variant", OPTION_TEXT, AT(variant), 0, 0, "NAME", "only this variant of the meter: may_goto, bpf_loop or tap (the best)", NULL },
@@ -94,7 +121,7 @@ static const struct option_row rows[] = {
 
 static void defaults(struct agent_opts *o)
 {
-	*o = (struct agent_opts){ .cpu_limit_pct = 50, .memory_limit_mib = 256, .hook_limit_us = 200, .client_idle_s = 3600 };
+	*o = (struct agent_opts){ .cpu_limit_pct = 50, .memory_limit_mib = 256, .hook_limit_us = 200, .client_idle_s = 3600, .max_accounts = ACCOUNTS_DEFAULT, .identity.only = IDENTITY_ANY };
 }
 
 static int dialects_read(struct agent_opts *o)

@@ -3,6 +3,7 @@
 #define WEIR_CMD_AGENT_OPTS_H
 
 #include "capture/discover.h"
+#include "decode/identity.h"
 
 #define AGENT_PORTS_MAX 256
 #define AGENT_SOCKET_DEFAULT "/run/weir.sock"
@@ -15,12 +16,14 @@ struct agent_opts {
 	struct discover_opts discover;
 	bool json; /* --output */
 	bool journal, prompt_blind, verbose;
+	struct identity_rules identity; /* --trusted-proxy, --trusted-header */
 	struct dialect_file *dialect_file; /* what --dialects names, read and checked; NULL: none */
-	char *dialects, *records_out, *state, *config, *cgroup, *socket, *user, *variant;
+	char *dialects, *records_out, *state, *key_file, *config, *cgroup, *socket, *user, *variant;
 	double duration_s; /* 0: until told to stop */
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
 	double cpu_limit_pct, memory_limit_mib, hook_limit_us;
 	double client_idle_s;
+	uint32_t max_accounts;
 };
 
 /* Defaults, then the file that --config names, then the command line. 0; 1: help was printed; -EINVAL: said what is wrong. */

@@ -11,7 +11,7 @@
 #define PIECE_CLIENTS 64	 /* entries made into text at a time: some 25 KB */
 #define PIECES_PER_EVENT 8	 /* then others have their turn */
 
-enum stage { STAGE_QUESTION, STAGE_CLIENTS, STAGE_AGED, STAGE_LAST };
+enum stage { STAGE_QUESTION, STAGE_CLIENTS, STAGE_AGED, STAGE_ACCOUNTS, STAGE_LAST };
 
 struct caller {
 	int fd; /* -1: free slot */
@@ -20,6 +20,8 @@ struct caller {
 	size_t asked;
 	struct capture_cursor cursor;
 	size_t aged;
+	enum account_kind by;
+	uint32_t account;
 	struct str out;
 	size_t sent;
 	unsigned idle_s;
@@ -113,6 +115,28 @@ static void piece_of_aged(struct agent_socket *s, struct caller *c)
 		c->stage = STAGE_LAST;
 }
 
+static void piece_of_accounts(struct agent_socket *s, struct caller *c)
+{
+	if (!accounts_write(s->o.accounts, c->by, &c->account, PIECE_CLIENTS, &c->out))
+		c->stage = STAGE_LAST;
+}
+
+/* "by client" and the like. */
+static bool question_by(struct agent_socket *s, struct caller *c)
+{
+	for (int k = 0; k < ACCOUNT_KINDS && s->o.accounts; k++) {
+		const char *name = account_kind_name((enum account_kind)k);
+		size_t n = strlen(name);
+
+		if (c->asked < 4 + n || strncmp(c->question, "by ", 3) || strncmp(c->question + 3, name, n) || c->question[3 + n] != '\n')
+			continue;
+		c->by = (enum account_kind)k;
+		c->stage = STAGE_ACCOUNTS;
+		return true;
+	}
+	return false;
+}
+
 static bool question_read(struct agent_socket *s, struct caller *c)
 {
 	ssize_t n = recv(c->fd, c->question + c->asked, sizeof(c->question) - c->asked, MSG_DONTWAIT);
@@ -131,7 +155,7 @@ static bool question_read(struct agent_socket *s, struct caller *c)
 		s->o.unknown(s->o.ctx, &c->out);
 		c->stage = STAGE_LAST;
 	} else {
-		return false;
+		return question_by(s, c);
 	}
 	return true;
 }
@@ -154,6 +178,8 @@ static bool answer_go_on(struct agent_socket *s, struct caller *c)
 			return false;
 		if (c->stage == STAGE_CLIENTS)
 			piece_of_clients(s, c);
+		else if (c->stage == STAGE_ACCOUNTS)
+			piece_of_accounts(s, c);
 		else
 			piece_of_aged(s, c);
 		if (str_error(&c->out))

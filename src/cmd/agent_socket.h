@@ -1,7 +1,7 @@
 /*
  * agent_socket.h - the unix socket on which `weir clients` asks a running agent.
  *
- * A caller sends one line, "clients", "stats" or "unknown", and gets JSON lines until the agent closes. Answers are
+ * A caller sends one line, "clients", "by client|key|user", "stats" or "unknown", and gets JSON lines until the agent closes. Answers are
  * made a piece at a time as the caller reads them, so a slow or hostile caller costs a buffer and a
  * slot, never the agent's time: at most SOCKET_CALLERS at once, each with SOCKET_PATIENCE_S to move on.
  */
@@ -10,6 +10,7 @@
 
 #include "base/str.h"
 #include "capture/capture.h"
+#include "cmd/agent_accounts.h"
 
 #include <sys/types.h>
 
@@ -24,6 +25,7 @@ struct agent_socket_opts {
 	int epoll_fd;	       /* events carry `tag` in the upper half of data.u64 */
 	uint32_t tag;
 	struct capture *capture;
+	const struct accounts *accounts;
 	void (*stats)(void *ctx, struct str *out); /* writes one JSON object */
 	void (*unknown)(void *ctx, struct str *out); /* writes JSON lines, far less than a str holds */
 	void *ctx;

@@ -3,7 +3,9 @@
 #include "base/str.h"
 #include "capture/discover.h"
 #include "capture/probe.h"
+#include "cmd/agent_hidden.h"
 #include "cmd/agent_opts.h"
+#include "cmd/check_clients.h"
 #include "cmd/check_unknown.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
@@ -20,10 +22,16 @@ static const struct option_row rows[] = {
 	{ "json", OPTION_FLAG, offsetof(struct check_opts, json), 0, 0, NULL, "one JSON object", NULL },
 	{ "config", OPTION_TEXT, offsetof(struct check_opts, config), 0, 0, "FILE", "check this configuration file, too", NULL },
 	{ "unknown", OPTION_FLAG, offsetof(struct check_opts, unknown), 0, 0, NULL, "list the calls that the running agent saw and no dialect knows", NULL },
-	{ "socket", OPTION_TEXT, offsetof(struct check_opts, socket), 0, 0, "PATH", "the agent's socket, for --unknown (" AGENT_SOCKET_DEFAULT ")", NULL },
+	{ "socket", OPTION_TEXT, offsetof(struct check_opts, socket), 0, 0, "PATH", "the running agent's socket (" AGENT_SOCKET_DEFAULT ")", NULL },
 };
 
-static void print_table(const struct probe_result *p, const struct discover_result *d)
+static void print_clients(const struct check_clients *c)
+{
+	if (c->hidden)
+		printf("\nclients are hidden behind %s; %s\n", c->peers, hidden_advice(c->forwards));
+}
+
+static void print_table(const struct probe_result *p, const struct discover_result *d, const struct check_clients *c)
 {
 	struct utsname u;
 
@@ -44,10 +52,11 @@ static void print_table(const struct probe_result *p, const struct discover_resu
 		printf("no known model server listens here; --port N watches any\n");
 	if (d->hidden)
 		printf("%zu processes could not be looked into\n", d->hidden);
+	print_clients(c);
 	printf("\n%s\n", p->metering ? "metering is possible" : "metering is NOT possible");
 }
 
-static int print_json(const struct probe_result *p, const struct discover_result *d)
+static int print_json(const struct probe_result *p, const struct discover_result *d, const struct check_clients *c)
 {
 	struct str out = { 0 };
 	int r;
@@ -77,6 +86,15 @@ static int print_json(const struct probe_result *p, const struct discover_result
 		json_end(&out, '}');
 	}
 	json_end(&out, ']');
+	if (c->known) {
+		json_key(&out, "clients");
+		json_begin(&out, '{');
+		json_kbool(&out, "hidden", c->hidden);
+		json_kuint(&out, "requests", c->requests);
+		json_kstring(&out, "peers", span_of(c->peers));
+		json_kstring(&out, "advice", span_of(c->hidden ? hidden_advice(c->forwards) : ""));
+		json_end(&out, '}');
+	}
 	json_end(&out, '}');
 	str_addc(&out, '\n');
 	r = str_error(&out);
@@ -86,11 +104,12 @@ static int print_json(const struct probe_result *p, const struct discover_result
 	return r;
 }
 
-static int check(bool json)
+static int check(bool json, const char *socket)
 {
 	const struct discover_opts look = { .automatic = true };
 	CLEANUP(freep) struct weir_automaton *automaton = malloc(sizeof(*automaton));
 	CLEANUP(freep) struct discover_result *servers = calloc(1, sizeof(*servers));
+	struct check_clients clients;
 	struct probe_result p;
 	int r = automaton && servers ? automaton_build(automaton) : -ENOMEM;
 
@@ -103,10 +122,11 @@ static int check(bool json)
 	r = discover_scan(&look, servers);
 	if (r < 0)
 		log_warning("cannot look for servers: %s", strerror(-r));
+	check_clients_ask(socket, &clients);
 	if (json)
-		r = print_json(&p, servers);
+		r = print_json(&p, servers, &clients);
 	else
-		print_table(&p, servers);
+		print_table(&p, servers, &clients);
 	probe_done(&p);
 	return p.metering && r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -114,7 +134,7 @@ static int check(bool json)
 int cmd_check(int argc, char **argv)
 {
 	struct check_opts o = { 0 };
-	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "check [--json] [--config FILE] [--unknown [--socket PATH]]", argc, argv, NULL);
+	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "check [--json] [--config FILE] [--unknown] [--socket PATH]", argc, argv, NULL);
 
 	if (r)
 		r = r < 0 ? EXIT_USAGE : 0;
@@ -123,7 +143,7 @@ int cmd_check(int argc, char **argv)
 	else if (o.unknown)
 		r = check_unknown(o.socket ? o.socket : AGENT_SOCKET_DEFAULT, o.json);
 	else
-		r = check(o.json);
+		r = check(o.json, o.socket ? o.socket : AGENT_SOCKET_DEFAULT);
 	options_done(rows, ARRAY_SIZE(rows), &o);
 	return r;
 }

@@ -1,9 +1,11 @@
-/* cmd_clients.c - weir clients: who used what, straight from the maps of the running agent. */
+/* cmd_clients.c - weir clients: who used what, straight from the maps of the running agent; --by: from what it knows beyond them. */
 #include "base/log.h"
+#include "cmd/agent_accounts.h"
 #include "cmd/agent_opts.h"
 #include "cmd/ask.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "cmd/shown.h"
 
 #include <jansson.h>
 
@@ -11,17 +13,29 @@
 
 struct clients_opts {
 	bool json;
+	int by; /* enum account_kind and 1; 0: the kernel's counters */
 	char *socket;
 };
 
+static int by_set(void *into, const char *value)
+{
+	for (int k = 0; k < ACCOUNT_KINDS; k++)
+		if (!strcmp(value, account_kind_name((enum account_kind)k))) {
+			((struct clients_opts *)into)->by = k + 1;
+			return 0;
+		}
+	return -EINVAL;
+}
+
 static const struct option_row rows[] = {
 	{ "json", OPTION_FLAG, offsetof(struct clients_opts, json), 0, 0, NULL, "one JSON object per line", NULL },
+	{ "by", OPTION_CALL, 0, 0, 0, "client|key|user", "count by true client, hashed API key or user instead of by peer", by_set },
 	{ "socket", OPTION_TEXT, offsetof(struct clients_opts, socket), 0, 0, "PATH", "the agent's socket (" AGENT_SOCKET_DEFAULT ")", NULL },
 };
 
 struct row {
-	char server[64], client[64];
-	long long requests, prompt, completion, cached, estimated, errors, open, aborted, lost;
+	char server[64], client[136];
+	long long requests, prompt, completion, cached, estimated, errors, open, aborted, lost, retries;
 };
 
 struct table {
@@ -34,11 +48,12 @@ static long long number(const json_t *o, const char *key)
 	return json_integer_value(json_object_get(o, key));
 }
 
-static int row_add(struct table *t, const char *line)
+static int row_add(struct table *t, const char *line, const char *field)
 {
 	json_t *o = json_loads(line, 0, NULL);
 	const char *server = json_string_value(json_object_get(o, "server"));
-	const char *client = json_string_value(json_object_get(o, "client_ip"));
+	const json_t *who = json_object_get(o, field);
+	const char *client = json_is_null(who) ? "-" : json_string_value(who);
 	struct row *r;
 
 	if (!server || !client) {
@@ -58,7 +73,7 @@ static int row_add(struct table *t, const char *line)
 	}
 	r = &t->row[t->n++];
 	snprintf(r->server, sizeof(r->server), "%s", server);
-	snprintf(r->client, sizeof(r->client), "%s", client);
+	shown_text(r->client, sizeof(r->client), client);
 	r->requests = number(o, "requests");
 	r->prompt = number(o, "prompt_tokens");
 	r->completion = number(o, "completion_tokens");
@@ -68,6 +83,7 @@ static int row_add(struct table *t, const char *line)
 	r->open = number(o, "open");
 	r->aborted = number(o, "aborted");
 	r->lost = number(o, "lost");
+	r->retries = number(o, "retries");
 	json_decref(o);
 	return 0;
 }
@@ -84,8 +100,9 @@ static int by_tokens(const void *a, const void *b)
 	return strcmp(x->client, y->client);
 }
 
-static void table_print(struct table *t)
+static void table_print(struct table *t, int by)
 {
+	static const char *const titles[] = { "CLIENT", "CLIENT", "KEY", "USER" };
 	int server = 6, client = 6;
 
 	qsort(t->row, t->n, sizeof(*t->row), by_tokens);
@@ -93,17 +110,17 @@ static void table_print(struct table *t)
 		server = MAX(server, (int)strlen(t->row[i].server));
 		client = MAX(client, (int)strlen(t->row[i].client));
 	}
-	printf("%-*s  %-*s %10s %12s %12s %10s %10s %8s %6s %8s %6s\n", client, "CLIENT", server, "SERVER", "REQUESTS", "PROMPT", "COMPLETION",
-	       "CACHED", "ESTIMATED", "ERRORS", "OPEN", "ABORTED", "LOST");
+	printf("%-*s  %-*s %10s %12s %12s %10s %10s %8s %*s %8s %6s\n", client, titles[by], server, "SERVER", "REQUESTS", "PROMPT", "COMPLETION",
+	       "CACHED", "ESTIMATED", "ERRORS", by ? 8 : 6, by ? "RETRIES" : "OPEN", "ABORTED", "LOST");
 	for (size_t i = 0; i < t->n; i++) {
 		const struct row *r = &t->row[i];
 
-		printf("%-*s  %-*s %10lld %12lld %12lld %10lld %10lld %8lld %6lld %8lld %6lld\n", client, r->client, server, r->server, r->requests,
-		       r->prompt, r->completion, r->cached, r->estimated, r->errors, r->open, r->aborted, r->lost);
+		printf("%-*s  %-*s %10lld %12lld %12lld %10lld %10lld %8lld %*lld %8lld %6lld\n", client, r->client, server, r->server, r->requests,
+		       r->prompt, r->completion, r->cached, r->estimated, r->errors, by ? 8 : 6, by ? r->retries : r->open, r->aborted, r->lost);
 	}
 }
 
-static int clients_show(FILE *answer, bool json)
+static int clients_show(FILE *answer, bool json, int by)
 {
 	CLEANUP(freep) char *line = NULL;
 	struct table t = { 0 };
@@ -114,12 +131,12 @@ static int clients_show(FILE *answer, bool json)
 		if (json)
 			r = fputs(line, stdout) < 0 ? -EIO : 0;
 		else
-			r = row_add(&t, line);
+			r = row_add(&t, line, by ? account_kind_field((enum account_kind)(by - 1)) : "client_ip");
 	}
 	if (r == 0 && ferror(answer))
 		r = -ETIMEDOUT;
 	if (r == 0 && !json)
-		table_print(&t);
+		table_print(&t, by);
 	free(t.row);
 	if (fflush(stdout) == EOF && r == 0)
 		r = -EIO;
@@ -130,16 +147,20 @@ int cmd_clients(int argc, char **argv)
 {
 	struct clients_opts o = { 0 };
 	FILE *answer = NULL;
-	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "clients [--json] [--socket PATH]", argc, argv, NULL);
+	int r = options_parse(rows, ARRAY_SIZE(rows), &o, "clients [--by client|key|user] [--json] [--socket PATH]", argc, argv, NULL);
 
 	if (r == 0) {
-		answer = agent_ask(o.socket ? o.socket : AGENT_SOCKET_DEFAULT, "clients\n");
+		char question[16] = "clients\n";
+
+		if (o.by)
+			snprintf(question, sizeof(question), "by %s\n", account_kind_name((enum account_kind)(o.by - 1)));
+		answer = agent_ask(o.socket ? o.socket : AGENT_SOCKET_DEFAULT, question);
 		r = EXIT_FAILURE;
 	} else {
 		r = r < 0 ? EXIT_USAGE : 0;
 	}
 	if (answer) {
-		int e = clients_show(answer, o.json);
+		int e = clients_show(answer, o.json, o.by);
 
 		if (e < 0)
 			log_error("the answer is cut: %s", e == -EBADMSG ? "not what an agent says" : strerror(-e));

@@ -86,6 +86,8 @@ static void complaint(char *buf, size_t n, const struct option_row *o, const cha
 		snprintf(buf, n, "out of memory");
 	else if (error == -ERANGE && o->max > o->min)
 		snprintf(buf, n, "%s%s: '%.64s' is not within %.0f..%.0f", dashes, o->name, value, o->min, o->max);
+	else if (error == -EDOM)
+		snprintf(buf, n, "%s%s: '%.64s' has bits set behind its prefix", dashes, o->name, value);
 	else if (error == -E2BIG)
 		snprintf(buf, n, "%s%s: given too often", dashes, o->name);
 	else

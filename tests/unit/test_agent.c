@@ -104,6 +104,8 @@ static void options_bad(void **state)
 		"run --port 80 file", "run --port 80 --output xml", "run --port 80 --ring-size 12Q", "run --port 80 --ring-size 1",
 		"run --port 80 --duration nan", "run --port 80 --duration -1", "run --port 80 --max-clients 1.5", "run --pid 0 --auto",
 		"run --port 80 --output json --records-out -", "run --port 80 --config /nowhere/at/all", "run --port 80 --v6-prefix 129",
+		"run --port 80 --trusted-proxy 10.0.0.0/33", "run --port 80 --trusted-proxy gateway", "run --port 80 --trusted-proxy 10.0.0.1/8", "run --port 80 --trusted-header host",
+		"run --port 80 --max-accounts 0", "run --port 80 --key-file",
 	};
 	struct agent_opts o;
 
@@ -141,6 +143,16 @@ static void options_file(void **state)
 	assert_int_equal(o.port_count, 2);
 	assert_true(o.discover.automatic && !o.journal && o.cpu_limit_pct == 4); /* the command line has the last word */
 	agent_opts_done(&o);
+
+	config_write("port = 8000\ntrusted-proxy = 10.0.0.0/8\ntrusted-proxy = fd00::1\ntrusted-header = X-Real-IP\n");
+	assert_int_equal(parse(&o, line), 0);
+	assert_int_equal(o.identity.count, 2);
+	assert_int_equal(o.identity.only, IDENTITY_X_REAL_IP);
+	agent_opts_done(&o);
+	config_write("port = 8000\ntrusted-proxy = 10.0.0.1/8\n");
+	assert_int_equal(parse(&o, line), -EINVAL);
+	agent_opts_done(&o);
+	assert_non_null(strstr(said, "conf:2: trusted-proxy: '10.0.0.1/8' has bits set behind its prefix\n"));
 
 	config_write("port = 8000\n\nprot = 8001\nport = x\n");
 	assert_int_equal(parse(&o, line), -EINVAL);
@@ -402,33 +414,72 @@ static void records_slow_pipe(void **state)
 }
 
 /* ---- the key --------------------------------------------------------------------------------------- */
+static void key_refused(const char *words)
+{
+	uint8_t key[AGENT_KEY_BYTES];
+	char why[AGENT_KEY_WHY];
+
+	assert_int_equal(agent_key_load(in_dir("state"), NULL, key, why), -EBADMSG);
+	assert_non_null(strstr(why, "/state/key: ")); /* the file is named */
+	assert_non_null(strstr(why, words));
+}
+
 static void key_file(void **state)
 {
 	uint8_t a[AGENT_KEY_BYTES], b[AGENT_KEY_BYTES], zero[AGENT_KEY_BYTES] = { 0 };
+	char why[AGENT_KEY_WHY];
 	struct stat st;
 	int fd;
 
 	(void)state;
-	assert_int_equal(agent_key_load(in_dir("state"), a), 0);
+	assert_int_equal(agent_key_load(in_dir("state"), NULL, a, why), 0);
 	assert_int_equal(stat(in_dir("state/key"), &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_int_equal(agent_key_load(in_dir("state"), b), 0);
+	assert_int_equal(agent_key_load(in_dir("state"), NULL, b, why), 0);
 	assert_memory_equal(a, b, sizeof(a)); /* the same key after a restart: hashes stay comparable */
 	assert_memory_not_equal(a, zero, sizeof(a));
-	assert_int_equal(agent_key_load(NULL, b), 0);
+	assert_int_equal(agent_key_load(NULL, NULL, b, why), 0);
 	assert_memory_not_equal(a, b, sizeof(a));
+	assert_string_equal(why, "");
 
-	assert_int_equal(chmod(in_dir("state/key"), 0644), 0);
-	assert_int_equal(agent_key_load(in_dir("state"), b), -EBADMSG);
+	/* another file instead, with or without a folder for the state */
+	assert_int_equal(agent_key_load(in_dir("state"), in_dir("state/fleet.key"), b, why), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(agent_key_load(NULL, in_dir("state/fleet.key"), a, why), 0);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_int_equal(agent_key_load(NULL, in_dir("state/key"), a, why), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(agent_key_load(NULL, in_dir("no/such/file"), b, why), -ENOENT);
+	assert_non_null(strstr(why, "no/such/file: "));
+
+	/* rotation: the old file moved away, a new one is made */
+	assert_int_equal(rename(in_dir("state/key"), in_dir("state/key.old")), 0);
+	assert_int_equal(agent_key_load(in_dir("state"), NULL, b, why), 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(agent_key_load(NULL, in_dir("state/key.old"), b, why), 0);
+	assert_memory_equal(a, b, sizeof(a));
+
+	for (mode_t bit = 1; bit <= 040; bit *= 2) {
+		assert_int_equal(chmod(in_dir("state/key"), 0600 | bit), 0);
+		key_refused("others may read it");
+	}
 	assert_int_equal(chmod(in_dir("state/key"), 0600), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(in_dir("state/key"), 12345, (gid_t)-1), 0);
+		key_refused("belongs to somebody else");
+		assert_int_equal(chown(in_dir("state/key"), 0, (gid_t)-1), 0);
+	}
 	fd = open(in_dir("state/key"), O_WRONLY | O_TRUNC | O_CLOEXEC);
 	assert_int_equal(write(fd, a, 7), 7);
 	close(fd);
-	assert_int_equal(agent_key_load(in_dir("state"), b), -EBADMSG);
+	key_refused("16 bytes");
 	assert_int_equal(unlink(in_dir("state/key")), 0);
 	assert_int_equal(symlink("/dev/zero", in_dir("state/key")), 0);
-	assert_true(agent_key_load(in_dir("state"), b) < 0); /* never through a link */
-	assert_true(agent_key_load(in_dir("no/such/folder"), b) < 0);
+	key_refused("symbolic link"); /* never through one */
+	assert_int_equal(unlink(in_dir("state/key")), 0);
+	assert_int_equal(mkfifo(in_dir("state/key"), 0600), 0);
+	key_refused("not a regular file"); /* and without waiting for who may write into it */
+	assert_true(agent_key_load(in_dir("no/such/folder"), NULL, b, why) < 0);
 }
 
 /* ---- arrivals that were told -------------------------------------------------------------------------- */
