@@ -7,7 +7,7 @@
 #define CONNS_MAX_DEFAULT 65536u /* as many as the kernel's table holds; about 700 bytes each */
 #define BUCKETS 16384u           /* chains stay short up to 64k connections */
 #define CACHE_MAX 4096u          /* clients that one drain may touch before their counters are written back */
-#define AGE_BUCKETS 2048u        /* looked at per call of soft_age() */
+#define AGE_BUCKETS (BUCKETS / SOFT_AGE_PARTS)
 #define RECORD_MAX (sizeof(struct weir_slice) + WEIR_SLICE_HEAD) /* the largest record that the meter makes */
 
 struct link {
@@ -297,6 +297,42 @@ int soft_segment(struct soft *s, const void *data, size_t n)
 	s->len = t->len;
 	self = s;
 	segment(NULL, &g, t->dir);
+	self = NULL;
+	return 0;
+}
+
+/* As a segment's own gap does (claim()), but at once: it may be what ends a message. */
+static void gap_passes(struct weir_conn *c, struct segment *g, int dir, __u64 now)
+{
+	struct run r = { .now = now, .dir = (__u32)dir };
+
+	if ((c->flags & (WEIR_C_DEAD | WEIR_C_GHOST)) || !(side_of(c, (__u32)dir)->flags & WEIR_S_STARTED))
+		return;
+	c->last_ns = now;
+	claim(c, g, dir, now, &r.ev);
+	if (!(r.ev & WEIR_EV_DONE))
+		return;
+	message(NULL, c, &g->key, &r);
+	flush_bytes(c, &g->key, dir, now);
+}
+
+int soft_gap(struct soft *s, const struct weir_tap *t)
+{
+	struct segment g = { .key = t->key, .tcp = t->tcp, .seq = t->seq + t->len };
+	struct link *l;
+
+	if (t->dir > WEIR_RESPONSE)
+		return -EINVAL;
+	if (s->cached > CACHE_MAX - 4)
+		soft_flush(s);
+	l = *conn_place(s, &t->key);
+	if (!l)
+		return 0;
+	s->now = t->ts;
+	s->data = NULL;
+	s->len = 0;
+	self = s;
+	gap_passes(&l->conn, &g, t->dir, t->ts);
 	self = NULL;
 	return 0;
 }

@@ -44,12 +44,15 @@ static inline void soft_freep(struct soft **s)
 
 /* One record of the tap's ring. -EINVAL: shorter than it says. Client counters are in the store only after soft_flush(). */
 int soft_segment(struct soft *s, const void *data, size_t n);
+/* The bytes [t->seq, t->seq + t->len) will never be seen; there are none in t->data. Of no consequence where the connection is not known. */
+int soft_gap(struct soft *s, const struct weir_tap *t);
 /* Writes what was counted to the store, and forgets its copies: entries may be removed there until the next segment. */
 void soft_flush(struct soft *s);
 
 /* Shows every connection; they must not change meanwhile. */
 void soft_each_conn(const struct soft *s, void (*look)(const struct weir_conn *c, void *ctx), void *ctx);
-/* Forgets connections silent for idle_ns; those that hold a request only after pending_idle_ns. Looks at a part of the table per call. */
+/* Forgets connections silent for idle_ns; those that hold a request only after pending_idle_ns. Looks at one of SOFT_AGE_PARTS parts of the table per call. */
+#define SOFT_AGE_PARTS 8
 void soft_age(struct soft *s, uint64_t now_ns, uint64_t idle_ns, uint64_t pending_idle_ns);
 size_t soft_conns(const struct soft *s);
 

@@ -42,7 +42,7 @@ static uint64_t now_s(void)
 	return capture_now_ns() / 1000000000;
 }
 
-/* As many digits as the file keeps: a tick boundary must fall the same way when the file is replayed. */
+/* As many digits as the file keeps (record_as_written()). */
 static double microseconds(double t)
 {
 	return round(t * 1e6) / 1e6;
@@ -52,17 +52,6 @@ static void complain(struct feed *f, int r)
 {
 	if (r < 0 && !f->bad++)
 		log_warning("the detector cannot take a record: %s", strerror(-r));
-}
-
-static struct record as_written(const struct record *r)
-{
-	struct record copy = *r;
-
-	copy.timestamp = microseconds(copy.timestamp);
-	for (int f = F_TTFT_MS; f < F_REAL_END; f++)
-		if (record_has(&copy, (enum record_field)f))
-			copy.real[f - F_INT_END] = microseconds(copy.real[f - F_INT_END]);
-	return copy;
 }
 
 /* The address of the socket: what is lost, is known by it alone, whoever the true client was. */
@@ -76,7 +65,7 @@ static void on_arrival(void *ctx, const struct record *r)
 {
 	struct feed *f = ctx;
 	struct assemble_source source = assemble_source(f->assemble);
-	struct record copy = as_written(r);
+	struct record copy = record_as_written(r);
 	char peer[ADDRESS_TEXT];
 
 	told_add(f->told, record_server_address(r), peer_text(&source, peer));
@@ -87,7 +76,7 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 {
 	struct feed *f = ctx;
 	struct assemble_source source = assemble_source(f->assemble);
-	struct record copy = as_written(r);
+	struct record copy = record_as_written(r);
 	char peer[ADDRESS_TEXT];
 
 	f->records++;

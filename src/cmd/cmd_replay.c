@@ -1,4 +1,4 @@
-/* weir replay - the engine on a file of records, in event time. */
+/* weir replay - the engine on a file of records, or on a packet capture, in event time. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -9,7 +9,9 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "cmd/agent_key.h"
 #include "cmd/cmd.h"
+#include "cmd/replay_pcap.h"
 #include "cmd/state.h"
 #include "decode/record.h"
 #include "detect/detect.h"
@@ -19,10 +21,17 @@
 #define PROGRESS_EVERY 65536 /* records between two looks at the clock */
 #define STATE_EVERY 256       /* records between two looks at what is to be saved */
 
+/* --format; what comes before FORMAT_PCAP is an enum record_format */
+#define FORMAT_PCAP 3
+
 struct replay {
 	const char *path;
 	const char *name; /* in messages */
-	enum record_format format;
+	int format;
+	bool pcap;
+	uint8_t *ports; /* of captures; bitmap, NULL: none was named */
+	const char *records_path;
+	FILE *records_out;
 	bool json, follow;
 	struct detect_opts detect;
 
@@ -34,9 +43,10 @@ struct replay {
 	int fd;
 	uint64_t lines, bad_lines, bad_values; /* of readers that are gone */
 	uint64_t records, tokens;
+	struct str line; /* being written to records_out */
 	uint64_t seen; /* fields that any record had */
 	double first, last;
-	bool complained;
+	bool complained, failed;
 };
 
 static volatile sig_atomic_t stop;
@@ -50,9 +60,11 @@ static void on_signal(int sig)
 static const char usage_text[] =
 	"usage: weir replay [OPTION...] FILE|-\n"
 	"\n"
-	"Runs the detectors over request records (CSV or JSON lines) in event time.\n"
+	"Runs the detectors over request records (CSV or JSON lines) or a packet capture (pcap, pcapng) in event time.\n"
 	"\n"
-	"  --format auto|csv|jsonl        default: auto\n"
+	"  --format auto|csv|jsonl|pcap   default: auto; a capture on stdin must be named\n"
+	"  --port N                       captures: a server's port; may be repeated; default: guessed, and said\n"
+	"  --records-out FILE             captures: write the requests found as records\n"
 	"  --output human|json            json: stdout carries anomaly events only, one a line\n"
 	"  --detector full|static|ewma    default: full; static: mean + k sd over the whole file\n"
 	"  --bin SECONDS                  static: width of a bin (300)\n"
@@ -62,7 +74,7 @@ static const char usage_text[] =
 	"  --follow                       go on reading as the file grows, is truncated or rotated\n"
 	"  --help\n"
 	"\n"
-	"Fields: docs/records.md. Bad lines are named on stderr, skipped and counted; so is a summary.\n"
+	"Fields: docs/records.md; captures: docs/captures.md. Bad lines are named on stderr, skipped and counted; so is a summary.\n"
 	"Exit status: 0 done, 1 failed on the way, 2 bad option or unreadable file.\n";
 
 static int number(const char *option, const char *text, double min, double max, double *ret)
@@ -88,20 +100,43 @@ static int choice(const char *option, const char *text, const char *const *words
 			return 0;
 		}
 	}
-	log_error("--%s wants one of %s, %s%s%s", option, words[0], words[1], words[2] ? ", " : "", words[2] ? words[2] : "");
+	fprintf(stderr, "weir: --%s wants one of", option);
+	for (int i = 0; words[i]; i++)
+		fprintf(stderr, "%s%s", i ? ", " : " ", words[i]);
+	fputc('\n', stderr);
 	return -EINVAL;
+}
+
+static int port(struct replay *r, const char *text)
+{
+	double v;
+	int e = number("port", text, 1, 65535, &v);
+
+	if (e < 0)
+		return e;
+	if (v != floor(v)) {
+		log_error("--port wants a whole number");
+		return -EINVAL;
+	}
+	if (!r->ports)
+		r->ports = calloc(1, 65536 / 8);
+	if (!r->ports)
+		return -ENOMEM;
+	r->ports[(unsigned)v >> 3] |= (uint8_t)(1u << ((unsigned)v & 7));
+	return 0;
 }
 
 /* 0, EXIT_USAGE, or -1: help was asked for. */
 static int parse(struct replay *r, int argc, char **argv)
 {
-	static const char *const formats[] = { "auto", "csv", "jsonl", NULL };
+	static const char *const formats[] = { "auto", "csv", "jsonl", "pcap", NULL };
 	static const char *const outputs[] = { "human", "json", NULL };
 	static const char *const detectors[] = { "full", "static", "ewma", NULL };
 	static const struct option options[] = {
 		{ "format", required_argument, NULL, 'f' },   { "output", required_argument, NULL, 'o' }, { "detector", required_argument, NULL, 'd' },
 		{ "bin", required_argument, NULL, 'b' },      { "sigma", required_argument, NULL, 's' },  { "lateness", required_argument, NULL, 'l' },
 		{ "follow", no_argument, NULL, 'F' },         { "state", required_argument, NULL, 'S' },  { "calendar", required_argument, NULL, 'C' },
+		{ "port", required_argument, NULL, 'p' },     { "records-out", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },           { 0 },
 	};
 	int c, v = 0, e = 0;
@@ -112,7 +147,7 @@ static int parse(struct replay *r, int argc, char **argv)
 		switch (c) {
 		case 'f':
 			e = choice("format", optarg, formats, &v);
-			r->format = (enum record_format)v;
+			r->format = v;
 			break;
 		case 'o':
 			e = choice("output", optarg, outputs, &v);
@@ -133,6 +168,12 @@ static int parse(struct replay *r, int argc, char **argv)
 			break;
 		case 'F':
 			r->follow = true;
+			break;
+		case 'p':
+			e = port(r, optarg);
+			break;
+		case 'r':
+			r->records_path = optarg;
 			break;
 		case 'S':
 			r->state_dir = optarg;
@@ -164,6 +205,10 @@ static int parse(struct replay *r, int argc, char **argv)
 	}
 	if (r->state_dir && r->detect.detector == DETECTOR_STATIC) {
 		log_error("replay: --detector static learns nothing that --state could keep");
+		return EXIT_USAGE;
+	}
+	if (r->records_path && !strcmp(r->records_path, "-") && r->json) {
+		log_error("replay: --records-out - and --output json both want standard output: name a file for the records");
 		return EXIT_USAGE;
 	}
 	return 0;
@@ -220,10 +265,20 @@ static int open_input(const struct replay *r)
 	return fd < 0 ? -errno : fd;
 }
 
+/* What the file is, without taking anything off it: a pipe cannot be asked. */
+static bool is_capture(const struct replay *r, int fd)
+{
+	uint8_t magic[PCAP_MAGIC_BYTES];
+
+	if (r->format != FORMAT_AUTO)
+		return r->format == FORMAT_PCAP;
+	return pread(fd, magic, sizeof(magic), 0) == sizeof(magic) && pcap_file_magic(magic);
+}
+
 static int open_reader(struct replay *r)
 {
 	struct record_reader_opts opts = {
-		.format = r->format, .name = r->name, .complain = on_complaint, .ctx = r,
+		.format = (enum record_format)r->format, .name = r->name, .complain = on_complaint, .ctx = r,
 		.follow = r->follow && strcmp(r->path, "-"), /* the end of a pipe on stdin is the end */
 	};
 	int fd = open_input(r);
@@ -231,13 +286,17 @@ static int open_reader(struct replay *r)
 	if (fd < 0)
 		return fd;
 	r->fd = fd;
-	return record_reader_open(fd, &opts, &r->reader);
+	r->pcap = is_capture(r, fd);
+	return r->pcap ? 0 : record_reader_open(fd, &opts, &r->reader);
 }
 
 static void close_reader(struct replay *r)
 {
-	if (!r->reader)
+	if (!r->reader) {
+		closep(&r->fd);
+		r->fd = -1;
 		return;
+	}
 	r->lines += record_reader_lines(r->reader);
 	r->bad_lines += record_reader_bad_lines(r->reader);
 	r->bad_values += record_reader_bad_values(r->reader);
@@ -375,10 +434,101 @@ static int follow(struct replay *r)
 	return 0;
 }
 
+/* ---- captures ---------------------------------------------------------------------------------------- */
+/* Started anew each time, unlike the live agent's: the same capture gives the same file. */
+static int open_records_out(struct replay *r)
+{
+	struct stat in, out;
+	int fd;
+
+	if (!r->records_path)
+		return 0;
+	if (!strcmp(r->records_path, "-")) {
+		r->records_out = stdout;
+		return 0;
+	}
+	fd = open(r->records_path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	if (fd < 0)
+		goto failed;
+	if (fstat(r->fd, &in) == 0 && fstat(fd, &out) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino) {
+		log_error("--records-out %s: is the capture itself", r->records_path);
+		close(fd);
+		return -EINVAL;
+	}
+	if (ftruncate(fd, 0) < 0 && errno != EINVAL) /* a pipe has no length */
+		goto failed;
+	r->records_out = fdopen(fd, "w");
+	if (r->records_out)
+		return 0;
+failed:
+	log_error("--records-out %s: %s", r->records_path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -EIO;
+}
+
+static int close_records_out(struct replay *r)
+{
+	FILE *f = TAKE_PTR(r->records_out);
+	int e = 0;
+
+	if (f == stdout)
+		e = fflush(f) == 0 ? 0 : -errno;
+	else if (f && fclose(f) != 0)
+		e = -errno;
+	return e;
+}
+
+static int on_record(void *ctx, const struct record *rec)
+{
+	struct replay *r = ctx;
+	int e = 0;
+
+	if (r->records_out) {
+		str_reset(&r->line);
+		record_write_json(&r->line, rec);
+		e = str_error(&r->line);
+		if (e == 0 && fwrite(r->line.p, 1, r->line.n, r->records_out) != r->line.n)
+			e = errno ? -errno : -EIO;
+		if (e < 0) {
+			log_error("--records-out %s: %s", r->records_path, strerror(-e));
+			r->failed = true;
+			return e;
+		}
+	}
+	return take(r, rec);
+}
+
+/* 0, 1 where the file cannot be read (said), or negative errno. */
+static int read_capture(struct replay *r)
+{
+	struct replay_pcap_opts o = { .name = r->name, .ports = r->ports, .record = on_record, .ctx = r };
+	uint8_t key[AGENT_KEY_BYTES];
+	char why[AGENT_KEY_WHY];
+	FILE *f;
+	int e;
+
+	if (r->state_dir) {
+		e = agent_key_load(r->state_dir, NULL, key, why);
+		if (e < 0) {
+			log_error("%s", why);
+			return 1;
+		}
+		o.key = key;
+	}
+	f = fdopen(r->fd, "rb");
+	if (!f)
+		return -errno;
+	r->fd = -1;
+	e = replay_pcap(f, &o);
+	explicit_bzero(key, sizeof(key));
+	return e;
+}
+
 static void summarize(const struct replay *r)
 {
 	struct detect_stats st;
-	char classes[512] = "", lacking[512] = "";
+	char classes[512] = "", lacking[512] = "", lines[96] = "";
 	size_t n = 0;
 	double span = r->records ? r->last - r->first : 0;
 
@@ -386,8 +536,9 @@ static void summarize(const struct replay *r)
 	for (int c = 0; c < CLASS_COUNT; c++)
 		if (st.opens[c] && n < sizeof(classes))
 			n += (size_t)snprintf(classes + n, sizeof(classes) - n, "%s%s %" PRIu64, n ? ", " : "", anomaly_class_name((enum anomaly_class)c), st.opens[c]);
-	log_info("%s: %" PRIu64 " lines, %" PRIu64 " bad, %" PRIu64 " bad values; %" PRIu64 " requests, %" PRIu64 " tokens over %.0f s; incidents: %s", r->name, r->lines,
-		 r->bad_lines, r->bad_values, st.requests, r->tokens, span, n ? classes : "none");
+	if (!r->pcap)
+		snprintf(lines, sizeof(lines), "%" PRIu64 " lines, %" PRIu64 " bad, %" PRIu64 " bad values; ", r->lines, r->bad_lines, r->bad_values);
+	log_info("%s: %s%" PRIu64 " requests, %" PRIu64 " tokens over %.0f s; incidents: %s", r->name, lines, st.requests, r->tokens, span, n ? classes : "none");
 	if (st.late || st.future || st.evicted)
 		log_info("%s: %" PRIu64 " records came late, %" PRIu64 " had a time too far ahead to believe, %" PRIu64 " clients found no room or were forgotten", r->name, st.late,
 			 st.future, st.evicted);
@@ -413,14 +564,30 @@ int cmd_replay(int argc, char **argv)
 	struct state_opts state = { .emit = on_left_open };
 	struct replay r = { .fd = -1, .detect = { .bin_s = 300, .sigma = 3, .lateness_s = 2 } };
 	int e = parse(&r, argc, argv), status = 1;
+	FILE *human;
 
-	if (e)
+	if (e) {
+		free(r.ports);
 		return e < 0 ? 0 : e;
+	}
 	r.name = strcmp(r.path, "-") ? r.path : "stdin";
 	e = open_reader(&r);
 	if (e < 0) {
 		log_error("cannot read %s: %s", r.name, strerror(-e));
+		free(r.ports);
 		return EXIT_USAGE;
+	}
+	if (r.pcap ? r.follow : r.ports || r.records_path) {
+		if (r.pcap)
+			log_error("replay: a capture cannot be followed");
+		else
+			log_error("replay: --port and --records-out are for captures, and %s is none", r.name);
+		status = EXIT_USAGE;
+		goto out;
+	}
+	if (open_records_out(&r) < 0) {
+		status = EXIT_USAGE;
+		goto out;
 	}
 	state.dir = r.state_dir;
 	state.live = r.follow;
@@ -429,7 +596,8 @@ int cmd_replay(int argc, char **argv)
 		status = EXIT_USAGE;
 		goto out;
 	}
-	e = r.json ? sink_json_open(STDOUT_FILENO, &r.sink) : sink_terminal_open(stdout, isatty(STDOUT_FILENO), &r.sink);
+	human = r.records_out == stdout ? stderr : stdout;
+	e = r.json ? sink_json_open(STDOUT_FILENO, &r.sink) : sink_terminal_open(human, isatty(fileno(human)), &r.sink);
 	r.detect.emit = on_anomaly;
 	r.detect.ctx = &r;
 	if (e == 0)
@@ -445,10 +613,22 @@ int cmd_replay(int argc, char **argv)
 		sigaction(SIGINT, &sa, NULL);
 		sigaction(SIGTERM, &sa, NULL);
 		e = follow(&r);
+	} else if (r.pcap) {
+		e = read_capture(&r);
+		if (e == 0 && close_records_out(&r) < 0) {
+			log_error("--records-out %s: %s", r.records_path, strerror(errno));
+			r.failed = true;
+		}
+		if (r.failed)
+			goto out;
 	} else {
 		e = drain(&r);
 	}
 	progress(&r, true);
+	if (e > 0) {
+		status = EXIT_USAGE; /* it was said */
+		goto out;
+	}
 	if (e < 0) {
 		log_error("cannot read %s: %s", r.name, strerror(-e));
 		status = r.records ? 1 : EXIT_USAGE;
@@ -470,6 +650,9 @@ int cmd_replay(int argc, char **argv)
 		status = 0;
 out:
 	close_reader(&r);
+	close_records_out(&r);
+	str_done(&r.line);
+	free(r.ports);
 	state_free(r.state);
 	detect_free(r.engine);
 	sink_free(r.sink);

@@ -35,6 +35,23 @@ static const char *const names[F_FIELD_COUNT] = {
 	[F_LOST] = "lost",
 };
 
+/* Six digits after the point, as record_write_json() has it: a tick boundary must fall the same way when the file is replayed. */
+static double microseconds(double t)
+{
+	return round(t * 1e6) / 1e6;
+}
+
+struct record record_as_written(const struct record *r)
+{
+	struct record copy = *r;
+
+	copy.timestamp = microseconds(copy.timestamp);
+	for (int f = F_INT_END; f < F_REAL_END; f++)
+		if (record_has(&copy, (enum record_field)f))
+			copy.real[f - F_INT_END] = microseconds(copy.real[f - F_INT_END]);
+	return copy;
+}
+
 static const char *const kinds[] = { "unknown", "inference", "embedding", "control", "other" };
 
 /*

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Packet captures: tcpdump and weir look at the same packets of a model server under load; the capture's records equal the live ones, in all
+# but the digits of times.
+. "$(dirname "$0")/lib.sh"
+suite_needs ss tcpdump jq
+
+# capture_start FILE OPTION...: sets CAPTURE_PID
+capture_start() {
+	local file=$1
+	shift
+	tcpdump -n -U --immediate-mode -s 0 -B 65536 -Z root -w "$file" "$@" "tcp port $PORT" 2>"$WORK/tcpdump.log" &
+	CAPTURE_PID=$!
+	PIDS+=("$CAPTURE_PID")
+	started "$CAPTURE_PID" "$WORK/tcpdump.log" 10 'listening on'
+}
+
+# Fails where the kernel had to drop packets: then there is nothing to compare.
+capture_end() {
+	end_pid "$CAPTURE_PID" -INT
+	grep -q '^0 packets dropped by kernel' "$WORK/tcpdump.log"
+}
+
+# One key for both, so that hashes of API keys can be compared.
+keep_key() { rm -rf "$WORK/live" "$WORK/replay" && mkdir -m 700 "$WORK/live" "$WORK/replay" && head -c 16 /dev/urandom >"$WORK/live/key" && chmod 600 "$WORK/live/key" && cp -p "$WORK/live/key" "$WORK/replay/key"; }
+
+# agree NAME "SERVER OPTIONS" "TCPDUMP OPTIONS" [REPLAY OPTION...] <PLAN
+agree() {
+	local name=$1 server=$2 tap=$3 plan out dropped=
+	shift 3
+	plan=$(cat)
+	case_wanted "$name" || return 0
+	keep_key
+	# shellcheck disable=SC2086
+	modelserver_start $server || { fail "$name" "the model server did not start: $(cat "$WORK/modelserver.log")"; return; }
+	# shellcheck disable=SC2086
+	if ! capture_start "$WORK/$name.pcap" $tap; then
+		fail "$name" "tcpdump: $(tail -2 "$WORK/tcpdump.log")"
+	elif ! weir_start --port "$PORT" --state "$WORK/live" --ring-size 16777216; then
+		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
+	elif ! drive "${TARGET:-127.0.0.1}:$PORT" <<<"$plan"; then
+		fail "$name" "$(drive_errors)"
+		weir_stop >/dev/null
+	else
+		if [ -n "${LOAD:-}" ]; then
+			# shellcheck disable=SC2086
+			"$BUILD/weir-loadgen" $LOAD "127.0.0.1:$PORT" >"$WORK/load.json" 2>&1 || fail "$name" "load: $(tail -1 "$WORK/load.json")"
+		fi
+		settle
+		capture_end || dropped=1
+		weir_stop >"$WORK/stop" || fail "$name" "$(cat "$WORK/stop")"
+		if [ -n "$dropped" ]; then
+			fail "$name" "tcpdump lost packets: $(grep dropped "$WORK/tcpdump.log")"
+		elif ! "$WEIR" replay --output json --state "$WORK/replay" --records-out "$WORK/$name.jsonl" "$@" "$WORK/$name.pcap" >"$WORK/events" 2>"$WORK/replay.log"; then
+			fail "$name" "weir replay: $(tail -2 "$WORK/replay.log")"
+		elif ! out=$("$PYTHON" "$E2E/pcap_agree.py" "$RECORDS" "$WORK/$name.jsonl" 2>&1); then
+			fail "$name" "$out; $(head -3 "$WORK/replay.log")"
+		else
+			ok "$name"
+		fi
+	fi
+	end_pid "$CAPTURE_PID"
+	server_end
+}
+
+# replays NAME COMMAND: of the capture of case `load`
+check() {
+	case_wanted "load" || return 0
+	if "${@:2}"; then ok "$1"; else fail "$1" "$(tail -3 "$WORK/replay.log")"; fi
+}
+
+PLAN='{"clients": [{"src": "127.0.0.11", "count": 8, "requests": [
+  {"tokens": 12, "repeat": 5}, {"stream": true, "usage": true, "tokens": 57, "repeat": 5, "headers": {"Authorization": "Bearer sesame-1"}},
+  {"stream": true, "usage": true, "continuous": true, "tokens": 31}, {"api": "completion", "tokens": 7, "prompt": "The river"},
+  {"stream": true, "usage": true, "tokens": 20000}, {"api": "embedding"}, {"api": "get"}, {"api": "get", "path": "/v1/models", "method": "HEAD"},
+  {"body": "{bad", "expect": 400}, {"prompt_bytes": 200000, "tokens": 2}]},
+  {"src": "127.0.0.41", "count": 3, "pipeline": 4, "requests": [{"api": "completion", "tokens": 5, "repeat": 20}]},
+  {"src": "127.0.0.51", "count": 2, "keepalive": false, "requests": [{"tokens": 5, "repeat": 10}]}]}'
+LOAD="--requests 4000 --rate 1500 --connections 16 --src 127.0.0.71 --src-count 4 --body {\"model\":\"weir-tiny\",\"prompt\":\"x\",\"max_tokens\":3,\"ignore_eos\":true}" \
+	agree load "" "-i lo" <<<"$PLAN"
+
+# The same bytes each time, with the ports told or guessed, from a file or a pipe; the records replayed give what the capture gave.
+deterministic() {
+	"$WEIR" replay --output json --records-out "$WORK/a.jsonl" "$WORK/load.pcap" >"$WORK/a.events" 2>"$WORK/replay.log" &&
+		"$WEIR" replay --output json --records-out "$WORK/b.jsonl" --format pcap - <"$WORK/load.pcap" >"$WORK/b.events" 2>"$WORK/replay.log" &&
+		cmp "$WORK/a.jsonl" "$WORK/b.jsonl" && cmp "$WORK/a.events" "$WORK/b.events" &&
+		"$WEIR" replay --output json --port "$PORT" --records-out "$WORK/b.jsonl" "$WORK/load.pcap" >"$WORK/b.events" 2>"$WORK/replay.log" &&
+		cmp "$WORK/a.jsonl" "$WORK/b.jsonl" && [ -s "$WORK/a.jsonl" ] &&
+		"$WEIR" replay --output json "$WORK/a.jsonl" >"$WORK/b.events" 2>"$WORK/replay.log" && cmp "$WORK/a.events" "$WORK/b.events"
+}
+check same-bytes deterministic
+unprivileged() {
+	chmod 755 "$WORK" && chmod 644 "$WORK/load.pcap" && cp "$WEIR" "$WORK/weir" && chmod 755 "$WORK/weir" &&
+		setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all "$WORK/weir" replay --output json --records-out - "$WORK/load.pcap" 2>"$WORK/replay.log" >"$WORK/c.jsonl"
+	[ $? -eq 2 ] && grep -q 'both want standard output' "$WORK/replay.log" &&
+		setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all "$WORK/weir" replay --records-out - "$WORK/load.pcap" 2>"$WORK/replay.log" >"$WORK/c.jsonl" &&
+		cmp "$WORK/a.jsonl" "$WORK/c.jsonl"
+}
+check unprivileged unprivileged
+other_port() {
+	"$WEIR" replay --port 9 --records-out "$WORK/d.jsonl" "$WORK/load.pcap" 2>"$WORK/replay.log" >/dev/null && [ ! -s "$WORK/d.jsonl" ] &&
+		grep -q 'of other ports' "$WORK/replay.log"
+}
+check other-port other_port
+itself() {
+	cp "$WORK/load.pcap" "$WORK/e.pcap" && ! "$WEIR" replay --records-out "$WORK/e.pcap" "$WORK/e.pcap" 2>"$WORK/replay.log" >/dev/null && cmp "$WORK/load.pcap" "$WORK/e.pcap"
+}
+check not-itself itself
+
+SMALL='{"clients": [{"src": "127.0.0.11", "count": 4, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 300, "repeat": 3}, {"api": "get"}]}]}'
+agree cooked-v2 "" "-i any -y LINUX_SLL2" <<<"$SMALL"
+agree cooked-v1 "" "-i any -y LINUX_SLL" <<<"$SMALL"
+TARGET='[::1]' agree ipv6 "--bind ::1" "-i lo" <<<"${SMALL//\"127.0.0.11\", \"count\": 4/\"::1\", \"parallel\": 3}"
+agree aborted "--tokens-per-s 50" "-i lo" <<'PLAN'
+{"clients": [{"src": "127.0.0.11", "count": 5, "requests": [{"stream": true, "usage": true, "tokens": 1000, "abort_after": 7, "repeat": 2},
+  {"stream": true, "usage": true, "tokens": 9}]}]}
+PLAN
+
+# The library is asked for when a capture is opened, not before.
+if case_wanted lazy; then
+	if ldd "$WEIR" | grep -q libpcap; then fail lazy "weir is linked with libpcap"; else ok lazy; fi
+fi
+suite_end
