@@ -13,6 +13,7 @@
 
 struct blob {
 	bool write, bad;
+	uint16_t version; /* of the layout */
 	uint8_t *to;
 	const uint8_t *from;
 	size_t n, cap;

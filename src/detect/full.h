@@ -61,6 +61,7 @@ struct drop_state {
 	float sd[DROP_WINDOWS];   /* of that fall, on the variance-stabilised scale */
 	float peak[DROP_WINDOWS]; /* its largest, decayed */
 	float dip[DROP_WINDOWS];  /* of the fall under way: a habit when it is over */
+	float climb[DROP_WINDOWS]; /* its largest rise, decayed */
 	float quiet;              /* the longest silence, in requests that should have come; decayed */
 	float silence;            /* the one under way */
 	bool told;                /* it has been reported */

@@ -176,6 +176,11 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static double variance_stable(double x)
+{
+	return 2 * sqrt(x + 0.375);
+}
+
 static double minutes_sum(const struct drop_state *s, int32_t from, int n)
 {
 	double sum = 0;
@@ -185,18 +190,27 @@ static double minutes_sum(const struct drop_state *s, int32_t from, int n)
 	return sum;
 }
 
-/* Requests a minute that the time before the last w minutes promised: neither more than just now, nor than the hour's median, nor much more than all its life. */
-static double promised(const struct entity *e, const struct drop_state *s, int w)
+/* Requests of the median minute of n, before the last w. */
+static double minutes_median(const struct drop_state *s, int w, int n)
 {
 	float v[DROP_MINUTES];
-	int known = MIN((int)s->n, DROP_MINUTES) - w, near = MIN(known, 3 * w), n = MIN(known, 60);
 
-	if (known < 5)
+	if (n < 1)
 		return 0;
 	for (int i = 0; i < n; i++)
 		v[i] = s->minute[(uint32_t)(s->last - w - i) % DROP_MINUTES];
 	qsort(v, (size_t)n, sizeof(*v), by_value);
-	return MIN(MIN(minutes_sum(s, s->last - w - near + 1, near) / near, (double)(v[n / 2] + v[(n - 1) / 2]) / 2), DROP_SLOW * (double)e->req.slow * MINUTE_S / STEP_S);
+	return (double)(v[n / 2] + v[(n - 1) / 2]) / 2;
+}
+
+/* Requests a minute that the time before the last w minutes promised: neither more than just now, nor than the hour's median, nor much more than all its life. */
+static double promised(const struct entity *e, const struct drop_state *s, int w)
+{
+	int known = MIN((int)s->n, DROP_MINUTES) - w, near = MIN(known, 3 * w);
+
+	if (known < 5)
+		return 0;
+	return MIN(MIN(minutes_sum(s, s->last - w - near + 1, near) / near, minutes_median(s, w, MIN(known, 60))), DROP_SLOW * (double)e->req.slow * MINUTE_S / STEP_S);
 }
 
 /* Is what comes in now no measure of how things are? */
@@ -205,10 +219,14 @@ static bool disturbed(const struct detect *d, const struct entity *e)
 	return e->kind == ENTITY_GLOBAL ? incident_lately(d, 1u << WATCH_VOLUME) : e->suspect;
 }
 
-/* Who may leave: an identity, or a network (a customer without a key, behind many addresses). */
-static bool is_customer(const struct entity *e)
+/* Who may be missed: a key or a user; where requests carry no keys an address, or a network (a customer behind many addresses). */
+static bool is_customer(const struct detect *d, const struct entity *e)
 {
-	return is_identity(e) || e->kind == ENTITY_NETWORK;
+	if (e->full && e->full->habit.n[T_AUTH] && (double)e->full->habit.mean[T_AUTH] > 0.5)
+		return false; /* whoever is refused is no customer */
+	if (e->kind == ENTITY_API_KEY || e->kind == ENTITY_USER)
+		return true;
+	return (e->kind == ENTITY_CLIENT_IP || e->kind == ENTITY_NETWORK) && !(d->usual.n[T_KEYLESS] && (double)d->usual.mean[T_KEYLESS] < 0.5);
 }
 
 static void drop_roll(const struct detect *d, const struct entity *e, struct drop_state *s, int32_t minute)
@@ -220,6 +238,10 @@ static void drop_roll(const struct detect *d, const struct entity *e, struct dro
 	/* More than the ring holds is silence all the same. */
 	if (minute - 1 - s->last > DROP_MINUTES)
 		s->last = minute - 1 - DROP_MINUTES;
+	/* A rise that is an incident: it will go as it came. */
+	if (e->suspect && s->level > 0 && s->now > s->level)
+		for (int k = 0; k < DROP_WINDOWS; k++)
+			s->climb[k] = (float)MAX((double)s->climb[k], variance_stable((double)(s->now * (float)window[k])) - variance_stable((double)(s->level * (float)window[k])));
 	while (s->last < minute - 1) {
 		s->last++;
 		s->minute[(uint32_t)s->last % DROP_MINUTES] = disturbed(d, e) && s->level > 0 ? MIN(s->now, s->level) : s->now;
@@ -240,6 +262,71 @@ struct fall {
 	int minutes;
 };
 
+/*
+ * What came at once may go at once: how much a window rose above the time before it is a habit like its falls. A customer who was not
+ * there from the beginning rises from nothing.
+ */
+static void climb_learn(const struct detect *d, const struct entity *e, struct drop_state *s, int k)
+{
+	int w = window[k], before = 3 * w, known = (int)s->n - w;
+	double seen, usual;
+
+	s->climb[k] *= (float)DROP_PEAK_KEEP;
+	if (s->last - w - before < s->gone || (e->born < DROP_NATIVE_S && known < before) || (e->kind == ENTITY_GLOBAL && disturbed(d, e)))
+		return;
+	seen = minutes_sum(s, s->last - w + 1, w);
+	usual = MAX(minutes_sum(s, s->last - w - before + 1, before) / before, minutes_median(s, w, MIN(known, 60))) * w;
+	s->climb[k] = (float)MAX((double)s->climb[k], variance_stable(seen) - variance_stable(usual));
+}
+
+/* The largest that it does by itself. */
+static double restless(const struct entity *e, const struct drop_state *s, int k)
+{
+	/* The total also rises for other reasons, and of its customers those who come and go are looked at one by one. */
+	if (e->kind == ENTITY_GLOBAL)
+		return MAX(DROP_HABIT_ALL * (double)s->peak[k], DROP_CLIMB_ALL * (double)s->climb[k]);
+	return MAX(DROP_HABIT * (double)s->peak[k], DROP_CLIMB * (double)s->climb[k]);
+}
+
+/*
+ * Did it go down slowly? Its last minutes as a level, a straight fall of so many minutes, and a level: least squares, against a fall within two.
+ * Outages are sudden; customers go home one by one.
+ */
+static bool ramped(const struct drop_state *s)
+{
+	double y[RAMP_MINUTES], best[2] = { INFINITY, INFINITY };
+	int n = MIN((int)s->n, RAMP_MINUTES);
+
+	if (n < RAMP_MINUTES / 2)
+		return false;
+	for (int i = 0; i < n; i++)
+		y[i] = variance_stable((double)s->minute[(uint32_t)(s->last - n + 1 + i) % DROP_MINUTES]);
+	for (int length = 1; length <= RAMP_LONGEST; length += length < 4 ? 1 : 2) {
+		for (int end = n - 1; end >= n / 3; end--) {
+			double g = 0, gg = 0, sy = 0, gy = 0, yy = 0, cov, var;
+
+			if (end - length < 2)
+				break;
+			for (int i = 0; i < n; i++) {
+				double x = i >= end ? 0 : i <= end - length ? 1 : (end - i) / (double)length;
+
+				g += x;
+				gg += x * x;
+				sy += y[i];
+				gy += x * y[i];
+				yy += y[i] * y[i];
+			}
+			cov = gy - g * sy / n;
+			var = gg - g * g / n;
+			if (cov <= 0 || var <= 0)
+				continue;
+			yy -= sy * sy / n + cov * cov / var;
+			best[length > 2] = MIN(best[length > 2], yy);
+		}
+	}
+	return isfinite(best[1]) && best[0] - best[1] > RAMP_LLR * 2 * MAX(1.0, best[1] / n);
+}
+
 static double young(const struct drop_state *s)
 {
 	return 1 + DROP_YOUNG / (DROP_YOUNG + s->n);
@@ -257,8 +344,9 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 	for (int k = 0; k < DROP_WINDOWS; k++) {
 		int w = window[k];
 		double per = open ? (double)s->held : promised(e, s, w), seen = minutes_sum(s, s->last - w + 1, w), expected = per * w;
-		double r = 2 * (sqrt(seen + 0.375) - sqrt(expected + 0.375)), sd = (double)s->sd[k], strength;
+		double r = variance_stable(seen) - variance_stable(expected), sd = (double)s->sd[k], strength;
 
+		climb_learn(d, e, s, k);
 		if (k == 1 && !open)
 			s->level = (float)per;
 		if ((int)s->n < 2 * w + 5 || per <= 0)
@@ -276,7 +364,9 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 			continue;
 		}
 		strength = MIN(MIN(-r / sd / (DROP_Z * young(s) * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_Z)), (expected - seen) / (e->kind == ENTITY_GLOBAL ? DROP_LOST : DROP_CUSTOMER_LOST)),
-			       MIN((1 - seen / expected) / (1 - DROP_SHARE), -r / MAX(DROP_HABIT * (double)s->peak[k], 1e-9)));
+			       MIN((1 - seen / expected) / (1 - DROP_SHARE), -r / MAX(restless(e, s, k), 1e-9)));
+		if (strength >= 1 && ramped(s))
+			strength = 0.9;
 		if (strength > worst.strength)
 			worst = (struct fall){ strength, seen, expected, -r / sd, w };
 		s->peak[k] *= (float)DROP_PEAK_KEEP;
@@ -290,18 +380,33 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 			s->peak[k] = MAX(s->peak[k], s->dip[k]);
 			s->dip[k] = 0;
 		}
-		r = MAX(-4 * sd, MIN(r, 2 * sd));
+		r = MAX(-4 * sd, MIN(r, sd)); /* a promise that was too low says little of falls */
 		sd = sqrt(sd * sd + MAX(1 - exp2(-1 / DROP_SD_HALF), 1 / (DROP_SD_PRIOR + s->n)) * (r * r - sd * sd));
 		s->sd[k] = (float)MAX(sd, 1.0);
 	}
 	return worst;
 }
 
+/* Requests a second that a silence lacks: of the level, and not more than came just before it: who leaves slowly is not cut off. */
+static double lacking(const struct drop_state *s, const struct entity *e, bool open)
+{
+	int32_t last = e->last / MINUTE_S - 1; /* the last whole minute before it */
+	double one = minutes_sum(s, last, 1), two = minutes_sum(s, last - 1, 2);
+
+	if (open)
+		return (double)s->held / MINUTE_S;
+	if ((int)s->n < 5 || s->last < last)
+		return (double)s->level / MINUTE_S;
+	/* Not more than two sigma above what was counted. */
+	return MIN((double)s->level, MIN(one + 2 * sqrt(one) + 2, (two + 2 * sqrt(two) + 2) / 2)) / MINUTE_S;
+}
+
 /* Requests that should have come since the last one, over the dispersion; strength of that. */
 static double silence(struct drop_state *s, const struct entity *e, int32_t tick, int32_t least_s, bool open)
 {
-	double quiet = (tick - e->last) * (open ? (double)s->held : (double)s->level) / MINUTE_S / MAX(MAX((double)e->req.disp10, (double)e->req.disp60), 1.0);
-	double need = DROP_SILENCE * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_SILENCE);
+	double expected = (tick - e->last) * lacking(s, e, open), quiet = expected / MAX(MAX((double)e->req.disp10, (double)e->req.disp60), 1.0);
+	double need = DROP_SILENCE * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_SILENCE), strength;
+	int k = tick - e->last <= window[0] * MINUTE_S ? 0 : tick - e->last <= window[1] * MINUTE_S ? 1 : 2;
 
 	if (e->last != s->silent_since) {
 		/* It is over: that long is usual. What was an alarm raises the bar by half at most. */
@@ -315,7 +420,8 @@ static double silence(struct drop_state *s, const struct entity *e, int32_t tick
 	/* Who was missed once, and accepted as gone, is not missed again before he is back. */
 	if (tick - e->last < least_s || (s->told && !open))
 		return 0;
-	return MIN(quiet / (need * young(s)), quiet / MAX(DROP_QUIET * (double)s->quiet, 1e-9));
+	strength = MIN(quiet / (need * young(s)), quiet / MAX(DROP_QUIET * (double)s->quiet, 1e-9));
+	return open ? strength : MIN(strength, (variance_stable(expected) - variance_stable(0)) / MAX(restless(e, s, k), 1e-9));
 }
 
 static void report_drop(struct detect *d, uint32_t who, const struct fall *fall, double quiet)
@@ -337,7 +443,7 @@ static void report_drop(struct detect *d, uint32_t who, const struct fall *fall,
 	if (who != d->global) {
 		finding_actor(&f, who, 1);
 		for (uint32_t j = 0; j < d->actives; j++)
-			if (is_customer(at(d, d->active[j])) && entity_related(d, d->active[j], who))
+			if (is_customer(d, at(d, d->active[j])) && entity_related(d, d->active[j], who))
 				finding_actor(&f, d->active[j], 1);
 	}
 	finding_evidence(&f, "requests_per_s", after, before, -fall->z);
@@ -357,6 +463,52 @@ static double known_for(const struct detect *d)
 	return MAX(DROP_KNOWN_MINUTES, MIN(DROP_KNOWN_MAX, DROP_KNOWN_SHARE * d->tick / MINUTE_S));
 }
 
+/* What customers took away who come and go as they like, or have just come: it is not missed in the total. */
+static double excused(const struct detect *d, const struct fall *all)
+{
+	int k = all->minutes <= window[0] ? 0 : all->minutes <= window[1] ? 1 : 2, w = window[k];
+	double sum = 0;
+
+	for (uint32_t i = 0; i < d->actives; i++) {
+		const struct entity *e = at(d, d->active[i]);
+		const struct drop_state *s;
+		double expected, seen;
+
+		if (!is_customer(d, e) || !e->full || e->kind == ENTITY_USER || e->kind == ENTITY_NETWORK)
+			continue;
+		s = &e->full->drop;
+		if (!s->n)
+			continue;
+		expected = minutes_sum(s, s->last - 4 * w + 1, 3 * w) / 3;
+		seen = minutes_sum(s, s->last - w + 1, w);
+		if (expected - seen < DROP_EXCUSED * (all->expected - all->seen))
+			continue;
+		if ((double)s->n < known_for(d) || variance_stable(expected) - variance_stable(seen) <= restless(e, s, k))
+			sum += expected - seen;
+	}
+	return sum;
+}
+
+/* The fall of all again, as if they had not been there. */
+static void without_excused(const struct detect *d, const struct entity *e, const struct drop_state *s, struct fall *all)
+{
+	double gone = excused(d, all), expected = all->expected - gone, was, is;
+	int k = all->minutes <= window[0] ? 0 : all->minutes <= window[1] ? 1 : 2;
+
+	if (gone <= 0)
+		return;
+	if (expected <= all->seen) {
+		all->strength = 0;
+		return;
+	}
+	was = variance_stable(all->expected) - variance_stable(all->seen);
+	is = variance_stable(expected) - variance_stable(all->seen);
+	all->z *= is / was;
+	all->strength = MIN(MIN(all->strength * is / was, all->z / (DROP_Z * young(s))), MIN((expected - all->seen) / DROP_LOST, (1 - all->seen / expected) / (1 - DROP_SHARE)));
+	all->strength = MIN(all->strength, is / MAX(restless(e, s, k), 1e-9));
+	all->expected = expected;
+}
+
 /* A customer whose absence explains the fall of all. */
 static uint32_t who_left(const struct detect *d, const struct fall *all)
 {
@@ -364,7 +516,7 @@ static uint32_t who_left(const struct detect *d, const struct fall *all)
 		const struct entity *e = at(d, d->active[k]);
 		double expected, seen;
 
-		if (!is_customer(e) || !e->full || (double)e->full->drop.n < known_for(d) || entity_shared(e))
+		if (!is_customer(d, e) || !e->full || (double)e->full->drop.n < known_for(d) || entity_shared(e))
 			continue;
 		expected = promised(e, &e->full->drop, all->minutes) * all->minutes;
 		seen = minutes_sum(&e->full->drop, e->full->drop.last - all->minutes + 1, all->minutes);
@@ -385,7 +537,7 @@ static void judge_customers(struct detect *d, bool minute)
 		double strength, rest, usual;
 		bool open;
 
-		if (!is_customer(e) || !e->full || e->last < 0)
+		if (!is_customer(d, e) || !e->full || e->last < 0)
 			continue;
 		s = &e->full->drop;
 		open = incident_find(d, WATCH_DROP, d->active[k]);
@@ -425,7 +577,7 @@ static void judge_drop(struct detect *d)
 	if (d->tick % STEP_S == STEP_S - 1) {
 		drop_count(d, g, s);
 		for (uint32_t k = 0; k < d->actives; k++)
-			if (is_customer(at(d, d->active[k])) && full_of(d, at(d, d->active[k])))
+			if (is_customer(d, at(d, d->active[k])) && full_of(d, at(d, d->active[k])))
 				drop_count(d, at(d, d->active[k]), &at(d, d->active[k])->full->drop);
 	}
 	if (minute) {
@@ -435,6 +587,8 @@ static void judge_drop(struct detect *d)
 	strength = s->n >= DROP_YOUNG_MINUTES ? silence(s, g, d->tick, DROP_SILENCE_S, open) : 0;
 	if (strength > fall.strength)
 		fall = (struct fall){ strength, 0, (double)(open ? s->held : s->level) * (d->tick - g->last) / MINUTE_S, 6 * strength, MAX((d->tick - g->last) / MINUTE_S, 1) };
+	if (fall.strength >= 1 && !open)
+		without_excused(d, g, s, &fall);
 	if (fall.strength >= LEAVE_FACTOR && s->n >= DROP_YOUNG_MINUTES) {
 		if (!open && fall.strength >= 1)
 			who = who_left(d, &fall);

@@ -2,7 +2,8 @@
 #include "detect/state_layout.h"
 
 #define MAGIC 0x5377u /* "wS" */
-#define VERSION 2u
+#define VERSION 3u
+#define VERSION_OLDEST 2u /* 2: no climbs of drop_state */
 
 int32_t layout_head(struct blob *b, enum what what, int32_t tick)
 {
@@ -13,7 +14,8 @@ int32_t layout_head(struct blob *b, enum what what, int32_t tick)
 	blob_u16(b, &version);
 	blob_u8(b, &kind);
 	blob_i32(b, &tick);
-	b->bad |= magic != MAGIC || version != VERSION || kind != what || tick < NEVER || tick > TICK_MAX;
+	b->version = version;
+	b->bad |= magic != MAGIC || version < VERSION_OLDEST || version > VERSION || kind != what || tick < NEVER || tick > TICK_MAX;
 	return b->bad ? 0 : tick;
 }
 
@@ -147,6 +149,8 @@ static void drop(struct blob *b, struct drop_state *s, int32_t now)
 	blob_f32s(b, s->sd, DROP_WINDOWS);
 	blob_f32s(b, s->peak, DROP_WINDOWS);
 	blob_f32s(b, s->dip, DROP_WINDOWS);
+	if (b->version >= 3)
+		blob_f32s(b, s->climb, DROP_WINDOWS);
 	blob_f32(b, &s->quiet);
 	blob_f32(b, &s->silence);
 	blob_bool(b, &s->told);

@@ -123,12 +123,15 @@
 #define DROP_KNOWN_SHARE 0.6   /* and for so much of the stream's age, */
 #define DROP_KNOWN_MAX 720.0   /* or for twelve hours */
 #define DROP_SLOW 1.3          /* times the level of its last six hours is the most that is promised */
-#define DROP_CUSTOMER_SHARE 0.2 /* of all requests: below, nobody is called for it */
+#define DROP_CUSTOMER_SHARE 0.1 /* of all requests: below, nobody is called for it */
 #define DROP_SHARE 0.75        /* what is left, at most */
 #define DROP_Z 5.0
 #define DROP_LOST 12.0         /* requests that did not come: fewer are chance */
 #define DROP_CUSTOMER_LOST 25.0
-#define DROP_HABIT 1.15        /* above its own largest fall */
+#define DROP_HABIT 1.3         /* above its own largest fall, */
+#define DROP_CLIMB 1.1         /* and rise; */
+#define DROP_HABIT_ALL 1.4     /* the same of the total */
+#define DROP_CLIMB_ALL 0.9
 #define DROP_YOUNG 60.0        /* minutes at which thresholds are half as high again */
 #define DROP_PEAK_KEEP 0.99976 /* a minute: half in two days */
 #define DROP_SD_HALF 720.0     /* minutes */
@@ -138,9 +141,14 @@
 #define DROP_CUSTOMER_SILENCE_S 60
 #define DROP_QUIET 1.6         /* times the longest silence it is known for */
 #define DROP_CUSTOMER_SILENCE 2.0 /* customers pause: times as long */
-#define DROP_CUSTOMER_Z 1.3    /* and come and go */
+#define DROP_CUSTOMER_Z 1.25    /* and come and go */
 #define DROP_AGAIN 1.5         /* an alarm that ended raises the habit by half at most */
 #define DROP_ONE 0.7           /* of the loss: one customer explains it */
+#define DROP_EXCUSED 0.2       /* of the loss: the customers that are looked at one by one, whether they are wont to go */
+#define DROP_NATIVE_S 1800     /* who is there from the beginning did not rise from nothing */
+#define RAMP_MINUTES 40        /* in which a fall is sudden or slow; */
+#define RAMP_LONGEST 14
+#define RAMP_LLR 3.0           /* log likelihood of a slow one: 20 to one */
 
 /* Incidents */
 #define INCIDENTS_MAX 64

@@ -181,6 +181,39 @@ static void a_big_customer_leaves(void **state)
 	gen_done(&g);
 }
 
+/* A known key works for an hour as it has done before, and stops: nobody is missed. */
+static void a_job_ends(void **state)
+{
+	struct gen g = { .state = 38 };
+	struct heard h = { 0 };
+
+	(void)state;
+	gen_calm(&g, 0, 6 * HOUR, 1, 8);
+	gen_source(&g, 0, 6 * HOUR, 0.02, "10.9.0.1", "job", 300, 100);
+	gen_source(&g, 2 * HOUR, HOUR, 4, "10.9.0.1", "job", 300, 100);
+	gen_source(&g, 4 * HOUR, HOUR, 4, "10.9.0.1", "job", 300, 100);
+	run_all(&g, &h, NULL);
+	assert_int_equal(opens(&h, CLASS_TRAFFIC_DROP), 0);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
+/* Customers go home one by one: within twelve minutes a tenth is left. */
+static void it_ebbs_away(void **state)
+{
+	struct gen g = { .state = 39 };
+	struct heard h = { 0 };
+
+	(void)state;
+	gen_calm(&g, 0, 5 * HOUR, 3, 12);
+	for (int minute = 0; minute < 32; minute++)
+		lose(&g, 12000 + 60 * minute, 12060 + 60 * minute, minute < 11 ? 1 - (minute + 1) / 13.0 : 0.1, NULL);
+	run_all(&g, &h, NULL);
+	assert_int_equal(opens(&h, CLASS_TRAFFIC_DROP), 0);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +224,8 @@ int main(void)
 		cmocka_unit_test(silence_and_its_end),
 		cmocka_unit_test(a_third_is_left),
 		cmocka_unit_test(a_big_customer_leaves),
+		cmocka_unit_test(a_job_ends),
+		cmocka_unit_test(it_ebbs_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
