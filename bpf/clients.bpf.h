@@ -11,6 +11,15 @@ static __always_inline bool same_address(const __u8 *a, const __u8 *b)
 	return x[0] == y[0] && x[1] == y[1];
 }
 
+static __always_inline void address_v4(__u8 *to, const __u8 *from)
+{
+	__u32 *w = (__u32 *)to;
+
+	w[0] = w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = *(const __u32 *)from;
+}
+
 static __always_inline void client_key_of(const struct weir_conn_key *k, struct weir_client_key *ck)
 {
 	__u64 *to = (__u64 *)ck->client;

@@ -89,6 +89,35 @@ __noinline int stat_add(__u32 which, __u64 n)
 	return 0;
 }
 
+#ifdef WEIR_TLS
+/*
+ * Where bytes come from when the meter hangs on a TLS library instead of a socket: memory of the process that runs, or the few
+ * bytes that bpf/tls.bpf.c has put together. The functions of the meter pass it on as they do a packet.
+ */
+struct plaintext {
+	__u64 at;
+	__u64 ours; /* not of the process */
+};
+#define __sk_buff plaintext
+
+static __always_inline long read_plaintext(const struct plaintext *from, __u32 off, void *to, __u32 n)
+{
+	const void *at;
+	long r;
+
+	if (!from)
+		return -1;
+	at = (const void *)(from->at + off);
+	r = from->ours ? bpf_probe_read_kernel(to, n, at) : bpf_probe_read_user(to, n, at);
+	if (r)
+		stat_add(WEIR_STAT_TLS_FAULT, 1);
+	return r;
+}
+#define READ_BYTES read_plaintext
+#else
+#define READ_BYTES bpf_skb_load_bytes
+#endif
+
 /*
  * Loads 1 to `room` bytes, a constant. The compiler makes any test of n one of n - 1, from which verifiers up to 6.1 do not learn
  * that n is not 0 ("invalid zero-sized read"): so n - 1 is what is tested, and n is made from it.
@@ -98,7 +127,7 @@ static __always_inline long load_bytes(struct __sk_buff *skb, __u32 off, void *t
 	__u32 last = n - 1;
 
 	asm volatile("" : "+r"(last));
-	return last < room ? bpf_skb_load_bytes(skb, off, to, last + 1) : -1;
+	return last < room ? READ_BYTES(skb, off, to, last + 1) : -1;
 }
 
 #endif

@@ -283,6 +283,7 @@ static long message_cb(__u32 i, struct messages *m)
 }
 #endif
 
+#ifndef WEIR_TLS /* there the library's callers take turns */
 struct try_lock {
 	__u32 *lock;
 	__u32 held;
@@ -304,6 +305,7 @@ static __noinline __u32 lock_take(__u32 *lock)
 		bpf_loop(LOCK_TRIES, try_lock, &t, 0);
 	return t.held;
 }
+#endif
 
 /*
  * The connection is over and nobody else is at it: what is still in flight has been aborted.
@@ -313,10 +315,12 @@ static __noinline __u32 lock_take(__u32 *lock)
  */
 static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now, bool reset)
 {
-	bool ghost = reset && (c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN);
+	bool ghost = reset && (c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN) && !(c->flags & WEIR_C_TLS);
 	struct weir_conn_key key;
 	struct weir_client *cl = client_of(k, now);
 
+	if ((c->flags & WEIR_C_TLS) && !((c->in.flags | c->out.flags) & WEIR_S_PLAIN) && !c->tls)
+		stat_add(WEIR_STAT_TLS_BLIND, 1);
 	if (cl) {
 		if (c->bytes_in)
 			__sync_fetch_and_add(&cl->bytes_in, c->bytes_in);
@@ -416,6 +420,13 @@ struct segment {
  */
 
 /* How many of the segment's first bytes were seen before; the rest is claimed. */
+#ifdef WEIR_TLS
+static __noinline __u32 claim(struct weir_conn *c, const struct segment *g, int dir, __u64 now, __u32 *ev)
+{
+	weir_plain(c, automaton(), dir, now);
+	return 0;
+}
+#else
 static __noinline __u32 claim(struct weir_conn *c, const struct segment *g, int dir, __u64 now, __u32 *ev)
 {
 	struct weir_notes notes = {};
@@ -431,6 +442,7 @@ static __noinline __u32 claim(struct weir_conn *c, const struct segment *g, int 
 		stat_add(WEIR_STAT_DUP, 1);
 	return seen;
 }
+#endif
 
 /* Too many steps: the rest of the segment passes as a hole does. */
 static __noinline void cut_off(struct weir_conn *c, int dir, __u32 n, __u64 now)
@@ -474,11 +486,12 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 #else
 	bpf_loop(MAX_MESSAGES, message_cb, &m, 0);
 #endif
-	if (r->off < r->end)
-		cut_off(c, dir, r->end - r->off, now);
+	if (r->off < g->at + g->len)
+		cut_off(c, dir, g->at + g->len - r->off, now);
 	flush_bytes(c, &g->key, dir, now);
 }
 
+#ifndef WEIR_TLS
 /* Bytes of a response that leave after the client's reset was seen. */
 static __always_inline void haunt(struct __sk_buff *skb, struct segment *g, struct weir_conn *c, __u64 now)
 {
@@ -525,6 +538,39 @@ static __always_inline struct weir_conn *conn_of(struct segment *g, int dir, __u
 	return c;
 }
 
+/*
+ * Whether the segment is ciphertext. The first segment of a side says so; of the request side it is also where the connection
+ * begins, for telling it from a later one of the same addresses. A client must not be able to hide a response by a lie about
+ * itself: the server's first segment has the last word, unless its TLS library has spoken.
+ */
+static __noinline bool is_tls(struct __sk_buff *skb, struct weir_conn *c, const struct segment *g, int dir)
+{
+	struct {
+		__u8 b[4];
+	} look = {};
+	struct weir_side *s = side_of(c, dir);
+
+	bool known = (c->flags & WEIR_C_TLS) != 0;
+
+	if ((s->flags & WEIR_S_STARTED) || (known && c->tls))
+		return known;
+	if (g->len < 3 || load_bytes(skb, g->at, look.b, 3, 4) || !weir_is_tls(look.b)) {
+		if (known && dir == WEIR_RESPONSE) {
+			weir_conn_is_plain(c);
+			known = false;
+		}
+		return known;
+	}
+	s->flags |= WEIR_S_STARTED;
+	if (dir == WEIR_REQUEST)
+		c->first = g->seq;
+	if (known)
+		return true;
+	stat_add(WEIR_STAT_TLS, 1);
+	weir_conn_is_tls(c, automaton());
+	return true;
+}
+
 static __always_inline void segment(struct __sk_buff *skb, struct segment *g, int dir)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -549,7 +595,7 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 		return;
 	c->last_ns = now;
 	s = side_of(c, dir);
-	if (g->len) {
+	if (g->len && !is_tls(skb, c, g, dir)) {
 		stat_add(WEIR_STAT_SEGMENTS, 1);
 		if (dir == WEIR_RESPONSE) {
 			segment_payload(skb, g, c, dir, now);
@@ -570,8 +616,9 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 	    !(__sync_fetch_and_or(&c->flags, WEIR_C_DEAD) & WEIR_C_DEAD))
 		bury(c, &g->key, now, g->rst && dir == WEIR_REQUEST);
 }
+#endif
 
-#ifndef WEIR_SOFT
+#if !defined(WEIR_SOFT) && !defined(WEIR_TLS)
 #include "packet.bpf.h"
 
 SEC("cgroup_skb/ingress")

@@ -4,15 +4,6 @@
 #ifndef WEIR_BPF_PACKET_H
 #define WEIR_BPF_PACKET_H
 
-static __always_inline void address_v4(__u8 *to, const __u8 *from)
-{
-	__u32 *w = (__u32 *)to;
-
-	w[0] = w[1] = 0;
-	w[2] = bpf_htonl(0xffff);
-	w[3] = *(const __u32 *)from;
-}
-
 static __always_inline void address_v6(__u8 *to, const __u8 *from)
 {
 	__u32 *w = (__u32 *)to;

@@ -138,7 +138,7 @@ __noinline int step(struct __sk_buff *skb, struct weir_conn *c, struct run *r)
 		used &= 0x7fffffff;
 	} else {
 		if (load_bytes(skb, off, l.b, want, WEIR_STEP_MAX)) {
-			r->off = r->end;
+			r->end = off; /* the rest is a hole: segment_payload() */
 			return 1;
 		}
 		used = (__u32)(r->dir == WEIR_REQUEST ? step_request(c, &l, want) : step_response(c, &l, want));

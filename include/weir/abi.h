@@ -92,6 +92,15 @@ enum weir_stat {
 	WEIR_STAT_NS,           /* self-timing: ns spent in ... */
 	WEIR_STAT_NS_RUNS,      /* ... this many sampled runs (1 in 64) */
 	WEIR_STAT_TAP_FULL,     /* metering in user space: pieces of segments that did not fit the ring; their bytes are in gaps */
+	WEIR_STAT_TLS,          /* connections whose segments are TLS records */
+	WEIR_STAT_TLS_BLIND,    /* of these, the ones that ended without a byte of plaintext seen */
+	WEIR_STAT_TLS_CALLS,    /* reads and writes of a TLS library that were metered */
+	WEIR_STAT_TLS_UNPAIRED, /* ... that were not: the socket behind them was not known */
+	WEIR_STAT_TLS_FAULT,    /* pieces of plaintext whose memory could not be read */
+	WEIR_STAT_TLS_MISSED,   /* calls whose end was not seen */
+	WEIR_STAT_TLS_FULL,     /* calls that found the tables of objects or threads full */
+	WEIR_STAT_TLS_NS,       /* self-timing of the TLS hook, as WEIR_STAT_NS */
+	WEIR_STAT_TLS_NS_RUNS,
 	WEIR_STAT_COUNT,
 };
 
@@ -269,7 +278,7 @@ enum weir_shed { WEIR_SHED_NONE, WEIR_SHED_SLICES, WEIR_SHED_RECORDS, WEIR_SHED_
 
 struct weir_control {
 	__u32 shed;        /* enum weir_shed */
-	__u32 pad;
+	__u32 tls_off;     /* the TLS hook returns at once: self-limit */
 	__u64 ring_epoch;  /* moved on by user space after each drain */
 	__u8 ports[65536 / 8]; /* watched listening ports */
 };

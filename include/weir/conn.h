@@ -17,6 +17,7 @@
 #define WEIR_S_FIN 4
 #define WEIR_S_HOT 16 /* a finish reason or an error was seen: what follows of this message is of interest */
 #define WEIR_S_MID 8  /* first seen in the middle: no complaint if what comes is not HTTP */
+#define WEIR_S_PLAIN 32 /* TLS: plaintext has been seen */
 
 struct weir_side {
 	__u32 next; /* sequence number expected */
@@ -41,6 +42,7 @@ struct weir_request {
 #define WEIR_C_DEAD 4
 #define WEIR_C_RESET 8      /* the request side is to start afresh at its next segment */
 #define WEIR_C_GHOST 16     /* settled, kept for the bytes that leave after a reset; user space takes it away */
+#define WEIR_C_TLS 32       /* its segments are ciphertext; what is metered comes from the server's TLS library (bpf/tls.bpf.c) */
 
 struct weir_conn {
 	__u64 id;      /* user space relies on the first four fields staying here */
@@ -58,6 +60,7 @@ struct weir_conn {
 	struct weir_side in, out;
 	struct weir_reply reply;
 	struct weir_request req[WEIR_PIPELINE];
+	__u64 tls; /* address of the TLS object that speaks here; 0: none is known */
 };
 
 /* The socket's own view when a request segment passes; without it (listener, no tcp_sock) valid is 0. */
@@ -401,6 +404,54 @@ WEIR_INLINE __u32 weir_claim(struct weir_conn *c, const struct weir_automaton *a
 	}
 	s->next = seq + len;
 	return 0;
+}
+
+/* The first bytes of a TLS record (RFC 8446 section 5.1): a handshake, an alert, or, on a connection that was there before us, data. */
+WEIR_INLINE __u8 weir_is_tls(const __u8 *b)
+{
+	return b[0] >= 20 && b[0] <= 23 && b[1] == 3 && b[2] <= 4;
+}
+
+/* From here on plaintext comes from elsewhere: what was made of the segments so far is void. */
+WEIR_INLINE void weir_conn_is_tls(struct weir_conn *c, const struct weir_automaton *a)
+{
+	if (__sync_fetch_and_or(&c->flags, WEIR_C_TLS) & WEIR_C_TLS)
+		return;
+	weir_begin(&c->in.p, a, WEIR_REQUEST);
+	weir_begin(&c->out.p, a, WEIR_RESPONSE);
+	if (!(c->reply.flags & WEIR_R_COUNTED))
+		c->reply.flags = 0;
+}
+
+/* The client's first bytes looked like TLS, the server's do not: it knows better. */
+WEIR_INLINE void weir_conn_is_plain(struct weir_conn *c)
+{
+	__sync_fetch_and_and(&c->flags, ~(__u32)(WEIR_C_TLS | WEIR_C_FROM_START));
+	c->in.flags &= ~(__u32)WEIR_S_STARTED;
+	c->in.p.mode = WEIR_LOST;
+}
+
+/*
+ * Plaintext comes, from a TLS library: in order, and no byte twice. The counterpart of weir_claim().
+ */
+WEIR_INLINE void weir_plain(struct weir_conn *c, const struct weir_automaton *a, int dir, __u64 now)
+{
+	struct weir_side *s = dir == WEIR_REQUEST ? &c->in : &c->out;
+
+	if (dir == WEIR_REQUEST && (c->flags & WEIR_C_RESET)) {
+		/* A response came for a request that we did not see: what we wait for has passed already. */
+		__sync_fetch_and_and(&c->flags, ~(__u32)WEIR_C_RESET);
+		if (s->p.mode != WEIR_START)
+			s->p.mode = WEIR_LOST;
+	}
+	if (s->flags & WEIR_S_PLAIN)
+		return;
+	s->flags |= WEIR_S_PLAIN;
+	if (c->flags & WEIR_C_FROM_START)
+		return;
+	s->flags |= WEIR_S_MID;
+	if (dir == WEIR_RESPONSE && !weir_pending(c))
+		weir_response_raw(c, a, now);
 }
 
 /* ---- finding one's feet in a response --------------------------------------------------------------- */

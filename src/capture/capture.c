@@ -61,8 +61,7 @@ __attribute__((format(printf, 2, 0))) static int libbpf_log(enum libbpf_print_le
 
 /* ---- load-time settings ---------------------------------------------------------------------------- */
 
-/* Where a global variable lies before the object is loaded. NULL where the object has none of this name and size. */
-static void *variable(struct bpf_object *obj, const char *section, const char *name, size_t size)
+void *capture_variable(struct bpf_object *obj, const char *section, const char *name, size_t size)
 {
 	const struct btf *btf = bpf_object__btf(obj);
 	struct bpf_map *map = bpf_object__find_map_by_name(obj, section);
@@ -90,9 +89,9 @@ static void *variable(struct bpf_object *obj, const char *section, const char *n
 	return NULL;
 }
 
-static int set(struct bpf_object *obj, const char *section, const char *name, const void *value, size_t size)
+int capture_set_variable(struct bpf_object *obj, const char *section, const char *name, const void *value, size_t size)
 {
-	void *p = variable(obj, section, name, size);
+	void *p = capture_variable(obj, section, name, size);
 
 	if (!p)
 		return -EINVAL;
@@ -122,13 +121,13 @@ static int object_configure(struct bpf_object *obj, const struct variant *v, con
 	} sizes[] = { { "weir_clients", clients }, { "weir_conns", v->soft ? 1 : conns }, { "weir_ring", ring_bytes } };
 	int r;
 
-	if ((r = set(obj, ".rodata", "cfg_cgroup_id", &o->cgroup_id, sizeof(o->cgroup_id))) < 0)
+	if ((r = capture_set_variable(obj, ".rodata", "cfg_cgroup_id", &o->cgroup_id, sizeof(o->cgroup_id))) < 0)
 		return r;
 	if (!v->soft &&
-	    ((r = set(obj, ".rodata", "cfg_prompt_blind", &blind, sizeof(blind))) < 0 ||
-	    (r = set(obj, ".rodata", "cfg_v6_prefix", &prefix, sizeof(prefix))) < 0 ||
-	    (r = set(obj, ".rodata", "cfg_ring_bytes", &ring, sizeof(ring))) < 0 ||
-	    (r = set(obj, ".rodata.automaton", "weir_automaton", o->automaton, sizeof(*o->automaton))) < 0))
+	    ((r = capture_set_variable(obj, ".rodata", "cfg_prompt_blind", &blind, sizeof(blind))) < 0 ||
+	    (r = capture_set_variable(obj, ".rodata", "cfg_v6_prefix", &prefix, sizeof(prefix))) < 0 ||
+	    (r = capture_set_variable(obj, ".rodata", "cfg_ring_bytes", &ring, sizeof(ring))) < 0 ||
+	    (r = capture_set_variable(obj, ".rodata.automaton", "weir_automaton", o->automaton, sizeof(*o->automaton))) < 0))
 		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(obj, sizes[i].map);
@@ -207,7 +206,7 @@ static int control_map(struct capture *c, struct bpf_object *obj)
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), size;
 	char *initial, *where;
 
-	where = variable(obj, ".bss", "weir_control", sizeof(struct weir_control));
+	where = capture_variable(obj, ".bss", "weir_control", sizeof(struct weir_control));
 	if (!bss || !where)
 		return -EINVAL;
 	initial = (char *)bpf_map__initial_value(bss, &size);
@@ -223,13 +222,15 @@ static int control_map(struct capture *c, struct bpf_object *obj)
 
 static int object_keep(struct capture *c, struct bpf_object *obj)
 {
-	const uint32_t *abi = variable(obj, ".rodata", "cfg_abi", sizeof(*abi));
+	const uint32_t *abi = capture_variable(obj, ".rodata", "cfg_abi", sizeof(*abi));
 	struct bpf_map *map, *conns, *clients;
 	int r;
 
 	if ((r = map_keep(obj, "weir_conns", &c->conns_fd)) < 0 || (r = map_keep(obj, "weir_clients", &c->clients_fd)) < 0 ||
 	    (r = map_keep(obj, "weir_others", &c->others_fd)) < 0 || (r = map_keep(obj, "weir_stats", &c->stats_fd)) < 0 || (r = map_keep(obj, "weir_local_addrs", &c->addrs_fd)) < 0 ||
-	    (r = map_keep(obj, "weir_ring", &c->ring_fd)) < 0 || (r = control_map(c, obj)) < 0)
+	    (r = map_keep(obj, "weir_ring", &c->ring_fd)) < 0 || (r = map_keep(obj, ".bss", &c->bss_fd)) < 0 || (r = control_map(c, obj)) < 0)
+		return r;
+	if (bpf_object__find_map_by_name(obj, ".rodata.automaton") && (r = map_keep(obj, ".rodata.automaton", &c->automaton_fd)) < 0)
 		return r;
 	conns = bpf_object__find_map_by_name(obj, "weir_conns");
 	clients = bpf_object__find_map_by_name(obj, "weir_clients");
@@ -355,11 +356,13 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 	*where = "allocating memory";
 	if (!c)
 		return -ENOMEM;
-	c->conns_fd = c->clients_fd = c->others_fd = c->stats_fd = c->addrs_fd = c->ring_fd = -1;
+	c->conns_fd = c->clients_fd = c->others_fd = c->stats_fd = c->addrs_fd = c->ring_fd = c->bss_fd = c->automaton_fd = -1;
 	for (int i = 0; i < 2; i++)
 		c->prog_fd[i] = c->link_fd[i] = c->idle_fd[i] = -1;
 	c->event = o->event;
 	c->ctx = o->ctx;
+	c->v6_prefix = o->v6_prefix ? o->v6_prefix : 64;
+	c->prompt_blind = o->prompt_blind;
 	c->ring_bytes = ring_size(o->ring_bytes ? o->ring_bytes : CAPTURE_RING_DEFAULT);
 	libbpf_set_print(libbpf_log);
 
@@ -432,6 +435,8 @@ struct capture *capture_free(struct capture *c)
 	closep(&c->stats_fd);
 	closep(&c->addrs_fd);
 	closep(&c->ring_fd);
+	closep(&c->bss_fd);
+	closep(&c->automaton_fd);
 	free(c->aged);
 	losses_free(c->losses);
 	soft_free(c->soft);
@@ -538,6 +543,15 @@ const char *capture_stat_name(enum weir_stat s, bool *ret_loss)
 		[WEIR_STAT_STEPS] = { "too_many_steps", true },
 		[WEIR_STAT_OVERSIZE] = { "oversize", true },
 		[WEIR_STAT_TAP_FULL] = { "tap_full", true },
+		[WEIR_STAT_TLS] = { "tls", false },
+		[WEIR_STAT_TLS_BLIND] = { "tls_blind", true },
+		[WEIR_STAT_TLS_CALLS] = { "tls_calls", false },
+		[WEIR_STAT_TLS_UNPAIRED] = { "tls_unpaired", true },
+		[WEIR_STAT_TLS_FAULT] = { "tls_fault", true },
+		[WEIR_STAT_TLS_MISSED] = { "tls_missed", true },
+		[WEIR_STAT_TLS_FULL] = { "tls_table_full", true },
+		[WEIR_STAT_TLS_NS] = { "tls_timed_ns", false },
+		[WEIR_STAT_TLS_NS_RUNS] = { "tls_timed_runs", false },
 		[WEIR_STAT_NS] = { "timed_ns", false },
 		[WEIR_STAT_NS_RUNS] = { "timed_runs", false },
 	};

@@ -5,6 +5,8 @@
 #include "capture/capture.h"
 #include "capture/soft_maps.h"
 
+struct bpf_object;
+
 struct aged {
 	struct weir_client_key key;
 	struct weir_client sum;
@@ -13,6 +15,9 @@ struct aged {
 struct capture {
 	const char *variant;
 	int conns_fd, clients_fd, others_fd, stats_fd, addrs_fd, ring_fd;
+	int bss_fd, automaton_fd; /* shared with the TLS hook; automaton: -1 where the meter runs in user space */
+	uint32_t v6_prefix;
+	bool prompt_blind;
 	int prog_fd[2], link_fd[2], idle_fd[2]; /* by enum weir_dir; idle: a program that counts nothing */
 	uint32_t ring_bytes;
 	uint64_t kernel_bytes;
@@ -36,6 +41,10 @@ struct capture {
 	struct soft *soft; /* the meter in user space; NULL: in the kernel */
 	struct soft_maps soft_maps;
 };
+
+/* Where a global variable lies before the object is loaded. NULL where the object has none of this name and size. */
+void *capture_variable(struct bpf_object *obj, const char *section, const char *name, size_t size);
+int capture_set_variable(struct bpf_object *obj, const char *section, const char *name, const void *value, size_t size);
 
 struct losses *losses_free(struct losses *l);
 /* The client's counters start again from nothing. */

@@ -10,6 +10,7 @@
 #include "cmd/agent_limit.h"
 #include "cmd/agent_priv.h"
 #include "cmd/agent_socket.h"
+#include "cmd/agent_tls.h"
 #include "cmd/cmd.h"
 #include "cmd/state.h"
 #include "decode/automaton.h"
@@ -53,6 +54,7 @@ struct agent {
 	int epoll_fd, signal_fd, second_fd, watcher_fd, watcher_pid;
 	int statm_fd, inet6_fd; /* opened while we may */
 	struct limit limit;
+	struct agent_tls tls;
 	double cpu_pct, rss_mib, hook_us; /* of the last second */
 	double cpu_s;                     /* used when the last second ended */
 	uint64_t stats[WEIR_STAT_COUNT];
@@ -412,6 +414,7 @@ static void second(struct agent *g, double elapsed_s)
 	records_flush(&g->records);
 	sinks_flush(&g->sinks);
 	limit_check(g, now, elapsed_s);
+	agent_tls_second(&g->tls, g->seconds, g->stats, now);
 	memcpy(g->stats, now, sizeof(now));
 	agent_ports_second(g->ports, g->seconds);
 	agent_socket_second(g->socket);
@@ -591,6 +594,11 @@ static void stats_write(void *ctx, struct str *out)
 	json_kdouble(out, "cpu_pct", g->cpu_pct, 3);
 	json_kdouble(out, "rss_mib", g->rss_mib, 2);
 	json_kdouble(out, "hook_us", MAX(g->hook_us, 0), 3);
+	json_kuint(out, "tls_files", g->tls.tls ? tls_files(g->tls.tls) : 0);
+	json_kuint(out, "tls_blind_files", g->tls.blind);
+	json_kstring(out, "tls_sockets", span_of(g->tls.tls && tls_sockets(g->tls.tls) ? tls_sockets(g->tls.tls) : ""));
+	json_kuint(out, "tls_shed", g->tls.limit.raised);
+	json_kdouble(out, "tls_us", MAX(g->tls.call_us, 0), 3);
 	json_kuint(out, "kernel_bytes", capture_kernel_bytes(g->capture));
 	json_kuint(out, "drains", g->drains);
 	json_kuint(out, "records", feed_count(g->feed));
@@ -683,6 +691,8 @@ static int begin(struct agent *g)
 	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
 		return r;
 	servers_look(g);
+	if ((r = agent_tls_begin(&g->tls, g->capture, g->o->tls, g->o->hook_limit_us)) < 0)
+		return r;
 	state_load(g->state, g->detect, wall_now());
 
 	keep_bpf = !capture_works_unprivileged(g->capture);
@@ -699,6 +709,7 @@ static void end(struct agent *g)
 	uint64_t until = capture_now_ns() + FINAL_DRAIN_NS;
 	uint64_t now[WEIR_STAT_COUNT];
 
+	agent_tls_end(&g->tls);
 	capture_pause(g->capture, true); /* first the tap, then the bucket */
 	while (capture_drain(g->capture) > 0 && capture_now_ns() < until)
 		;
@@ -740,6 +751,7 @@ int agent_run(const struct agent_opts *o)
 	}
 	agent_socket_free(g.socket);
 	helper_end(&g.watcher_fd, &g.watcher_pid);
+	agent_tls_end(&g.tls);
 	capture_free(g.capture);
 	feed_free(g.feed);
 	accounts_free(g.accounts);

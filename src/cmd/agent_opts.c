@@ -86,6 +86,19 @@ static int output_set(void *into, const char *value)
 	return 0;
 }
 
+static int tls_set(void *into, const char *value)
+{
+	static const char *const modes[] = { [TLS_AUTO] = "auto", [TLS_ON] = "on", [TLS_OFF] = "off" };
+	struct agent_opts *o = into;
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
+		if (!strcmp(value, modes[i])) {
+			o->tls = (enum tls_mode)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
 #define AT(member) offsetof(struct agent_opts, member)
 
 static const struct option_row rows[] = {
@@ -93,6 +106,7 @@ static const struct option_row rows[] = {
 	{ "pid", OPTION_CALL, 0, 1, INT_MAX, "N", "meter all ports of this process and those it started; may be repeated", pid_add },
 	{ "auto", OPTION_FLAG, AT(discover.automatic), 0, 0, NULL, "find known model servers by themselves", NULL },
 	{ "cgroup", OPTION_TEXT, AT(cgroup), 0, 0, "PATH", "only sockets created in this cgroup", NULL },
+	{ "tls", OPTION_CALL, 0, 0, 0, "auto|on|off", "meter TLS in the servers' own TLS libraries (auto: where that works)", tls_set },
 	{ "output", OPTION_CALL, 0, 0, 0, "human|json", "how anomalies are written to standard output (human)", output_set },
 	{ "journal", OPTION_FLAG, AT(journal), 0, 0, NULL, "write anomalies to the journal, too", NULL },
 	{ "records-out", OPTION_TEXT, AT(records_out), 0, 0, "FILE|-", "append one JSON line per request", NULL },

@@ -3,6 +3,7 @@
 #define WEIR_CMD_AGENT_OPTS_H
 
 #include "capture/discover.h"
+#include "cmd/agent_tls.h"
 #include "decode/identity.h"
 
 #define AGENT_PORTS_MAX 256
@@ -14,6 +15,7 @@ struct agent_opts {
 	uint16_t port[AGENT_PORTS_MAX];
 	size_t port_count;
 	struct discover_opts discover;
+	enum tls_mode tls;
 	bool json; /* --output */
 	bool journal, prompt_blind, verbose;
 	struct identity_rules identity; /* --trusted-proxy, --trusted-header */

@@ -484,7 +484,7 @@ static void aborted(void **state)
 
 static void not_http(void **state)
 {
-	static const char *const rubbish[] = { "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\0\0\0\0", "GETX / HTTP/1.1\r\n\r\n", "hello" };
+	static const char *const rubbish[] = { "\x16\x05\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\0\0\0\0", "GETX / HTTP/1.1\r\n\r\n", "hello" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rubbish); i++) {
@@ -493,7 +493,7 @@ static void not_http(void **state)
 
 		packets(m, &f, WEIR_REQUEST, rubbish[i], i == 2 ? 4 : strlen(rubbish[i]), 0);
 		packets(m, &f, WEIR_REQUEST, rubbish[i], i == 2 ? 4 : strlen(rubbish[i]), 0);
-		packets(m, &f, WEIR_RESPONSE, "\x15\x03\x01\x00\x02\x02\x28", 7, 0);
+		packets(m, &f, WEIR_RESPONSE, "\x19\x03\x01\x00\x02\x02\x28", 7, 0);
 		assert_int_equal(stat_get(m, WEIR_STAT_NOT_HTTP), 2 * i + 2); /* once each way */
 		/* the confusion ends with that message */
 		send_request(&f, GET);
@@ -502,6 +502,48 @@ static void not_http(void **state)
 		assert_int_equal(c.requests, i + 1);
 		assert_int_equal(c.status_2xx, i + 1);
 	}
+}
+
+#define CLIENT_HELLO "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+
+/* Ciphertext is left to the TLS hook; without one it is counted as what it is. */
+static void tls_is_no_rubbish(void **state)
+{
+	struct flow f = flow_make(0x0a000003, 1000);
+	struct weir_client c;
+
+	(void)state;
+	packets(m, &f, WEIR_REQUEST, CLIENT_HELLO, 11, 0);
+	packets(m, &f, WEIR_RESPONSE, "\x16\x03\x03\x00\x7a\x02", 6, 0);
+	for (int i = 0; i < 3; i++) {
+		send_request(&f, "\x17\x03\x03\x00\x05");
+		send_response(&f, OK); /* whatever it looks like */
+	}
+	assert_int_equal(stat_get(m, WEIR_STAT_TLS), 1);
+	assert_int_equal(stat_get(m, WEIR_STAT_NOT_HTTP), 0);
+	assert_false(client_get(m, &f, &c) && c.requests);
+	flow_fin(m, &f, WEIR_REQUEST);
+	flow_fin(m, &f, WEIR_RESPONSE);
+	assert_int_equal(stat_get(m, WEIR_STAT_TLS_BLIND), 1);
+}
+
+/* A client that only pretends hides its own request at most. */
+static void tls_cannot_be_pretended(void **state)
+{
+	struct flow f = flow_make(0x0a000004, 1000);
+	struct weir_client c;
+
+	(void)state;
+	packets(m, &f, WEIR_REQUEST, CLIENT_HELLO, 11, 0);
+	send_response(&f, OK);
+	assert_true(client_get(m, &f, &c));
+	assert_int_equal(c.requests, 1);
+	assert_int_equal(c.status_2xx, 1);
+	send_request(&f, GET);
+	send_response(&f, OK);
+	assert_true(client_get(m, &f, &c));
+	assert_int_equal(c.requests, 2);
+	assert_int_equal(c.status_2xx, 2);
 }
 
 static void absurd_framing(void **state)
@@ -840,7 +882,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest cases[] = {
 		CASE(every_split),	 CASE(tunnels), CASE(retransmitted_and_overlapping), CASE(hole_in_response), CASE(attached_late), CASE(hole_in_request_body),
-		CASE(addresses),	 CASE(aborted),			      CASE(not_http),	      CASE(absurd_framing), CASE(endless_head),
+		CASE(addresses),	 CASE(aborted),			      CASE(not_http), CASE(tls_is_no_rubbish), CASE(tls_cannot_be_pretended),	      CASE(absurd_framing), CASE(endless_head),
 		CASE(clients_overflow),	 CASE(conns_overflow),		      CASE(ring_overrun),     CASE(ring_overrun_by_many), CASE(shed),	   CASE(prompt_blind),
 		CASE(times),		 CASE(role_is_not_content),	      CASE(gzip_goes_up_whole), CASE(bounded_slices), CASE(verifier_budget),
 	};

@@ -3,7 +3,7 @@
 
 usage: driver.py [--log FILE] [--timeout S] HOST:PORT PLAN.json|-
 
-A plan is {"model": NAME, "key": KEY, "clients": [CLIENT, ...]}. Clients run at the same time.
+A plan is {"model": NAME, "key": KEY, "tls": over TLS, the server's certificate not looked at, "clients": [CLIENT, ...]}. Clients run at the same time.
 CLIENT  src: source address (default: whatever the kernel takes), count: as many addresses from src on,
         parallel: connections of each address, keepalive (true), pipeline: requests sent before reading (1),
         hangs_up: the server closes after streams in spite of keep-alive, mss: TCP_MAXSEG, slow: bytes/s it reads at most, start: s to wait first, loops: times through requests,
@@ -21,6 +21,7 @@ import ipaddress
 import json
 import random
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -56,7 +57,7 @@ def words(rng, n):
 class Connection:
     """One socket with a read buffer."""
 
-    def __init__(self, target, client, src, timeout):
+    def __init__(self, target, client, src, timeout, tls=None):
         family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
@@ -69,6 +70,8 @@ class Connection:
         if src:
             self.sock.bind((src, 0))
         self.sock.connect(target)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock)
         self.data, self.at = b"", 0
 
     def send(self, data, split=0):
@@ -110,6 +113,8 @@ class Connection:
         timeout = self.sock.gettimeout()
         self.sock.settimeout(wait)
         try:
+            if isinstance(self.sock, ssl.SSLSocket): # which cannot peek
+                return self.at == len(self.data) and not self.more()
             return self.at == len(self.data) and not self.sock.recv(1, socket.MSG_PEEK)
         except OSError:
             return False
@@ -335,7 +340,7 @@ class Client(threading.Thread):
 
     def connect(self):
         if not self.conn:
-            self.conn = Connection(self.run_state.target, self.plan, self.src, self.run_state.timeout)
+            self.conn = Connection(self.run_state.target, self.plan, self.src, self.run_state.timeout, self.run_state.tls)
         return self.conn
 
     def exchange(self, batch):
@@ -403,6 +408,11 @@ class Run:
         self.lock = threading.Lock()
         self.clients, self.errors = {}, []
         self.log = open(args.log, "w") if args.log else None
+        self.tls = None
+        if plan.get("tls"):
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self.tls.check_hostname = False
+            self.tls.verify_mode = ssl.CERT_NONE
 
     def fail(self, text):
         with self.lock:

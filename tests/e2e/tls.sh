@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# TLS without keys: servers that end TLS themselves, on every way that their library is used. uvicorn through asyncio and uvloop (memory
+# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte).
+. "$(dirname "$0")/lib.sh"
+suite_needs ss "$PYTHON" openssl curl jq
+
+KEY=$WORK/key.pem CERT=$WORK/cert.pem
+openssl req -x509 -newkey rsa:2048 -nodes -keyout "$KEY" -out "$CERT" -days 30 -subj /CN=localhost 2>"$WORK/openssl.log" ||
+	{ fail "$SUITE" "no certificate: $(tail -1 "$WORK/openssl.log")"; suite_end; }
+SECRET=sk-weir-e2e-5e1f00d PROMPT="the otter counts forty-one herons"
+
+serves() { wait_for "$1" curl -ksf -o /dev/null "https://127.0.0.1:$PORT/health"; }
+
+VENV=$CACHE/uvicorn
+uvicorn_ready() {
+	"$VENV/bin/python" -c 'import uvicorn, uvloop, httptools, h11' 2>/dev/null && return
+	mkdir -p "$CACHE" && rm -rf "$VENV"
+	timeout 60 "$PYTHON" -m venv "$VENV" && timeout 240 "$VENV/bin/pip" install -q --disable-pip-version-check 'uvicorn[standard]<1' h11
+}
+
+uvicorn_start() {
+	port_new
+	"$VENV/bin/python" -m uvicorn --app-dir "$E2E" --host 127.0.0.1 --port "$PORT" --log-level warning --no-access-log \
+		--ssl-keyfile "$KEY" --ssl-certfile "$CERT" "$@" asgi_app:app >"$WORK/server.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	serves 20
+}
+
+node_start() {
+	port_new
+	node "$E2E/tls_node.js" "$PORT" "$KEY" "$CERT" >"$WORK/server.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	serves 20
+}
+
+nginx_start() { # in front of a modelserver
+	modelserver_start || return
+	local upstream=$PORT
+	port_new
+	mkdir -p "$WORK/nginx"
+	cat >"$WORK/nginx.conf" <<-CONF
+		worker_processes 2; daemon off; pid $WORK/nginx/pid; error_log $WORK/nginx/error.log; user root;
+		events { worker_connections 2048; }
+		http {
+		  access_log off; keepalive_requests 100000000; client_body_temp_path $WORK/nginx/body; proxy_temp_path $WORK/nginx/proxy;
+		  fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
+		  upstream model { server 127.0.0.1:$upstream; keepalive 32; }
+		  server { listen 127.0.0.1:$PORT ssl; ssl_certificate $CERT; ssl_certificate_key $KEY; $*
+		    location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; client_max_body_size 100m; } }
+		}
+	CONF
+	nginx -c "$WORK/nginx.conf" -p "$WORK/nginx" 2>"$WORK/server.log" &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	serves 10
+}
+
+llama_start() {
+	port_new
+	"$LLAMA" -m "$GGUF" --alias tiny --host 127.0.0.1 --port "$PORT" -c 65536 -np 4 -t 1 --offline --ssl-key-file "$KEY" --ssl-cert-file "$CERT" \
+		>"$WORK/server.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	serves 60
+}
+
+# quiet: nothing of TLS was lost. Says what was.
+quiet() {
+	local out
+	out=$(sed -n 's/^weir: lost: //p' "$WEIR_LOG")
+	! grep -oE 'tls_[a-z_]+ [0-9]+|not_http [0-9]+' <<<"$out"
+}
+
+# on NAME "STARTER OPTION..." [COMPARE OPTIONS...] <PLAN
+on() {
+	local name=$1 starter=$2 plan out
+	shift 2
+	plan=$(cat)
+	case_wanted "$name" || return 0
+	# shellcheck disable=SC2086
+	$starter || { fail "$name" "the server did not start: $(tail -1 "$WORK/server.log")"; server_end; return; }
+	case_run "$name" "$PORT" "$@" <<<"$plan"
+	[ ! -r "$WEIR_LOG" ] || out=$(quiet) || fail "$name-loss" "$out"
+	server_end
+}
+
+shapes='{"model": "tiny-llama", "tls": true, "key": "'$SECRET'", "clients": [{"src": "127.0.0.11", "count": 10, "requests": [
+  {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57, "prompt": "'$PROMPT'"}, {"stream": true, "tokens": 9}, {"api": "get"},
+  {"body": "{bad", "expect": 400}, {"path": "/v1/nowhere", "expect": [404, 405]}, {"tokens": 3, "prompt_bytes": 50000}]},
+  {"src": "127.0.0.31", "count": 4, "keepalive": false, "loops": 3, "requests": [{"tokens": 12}, {"stream": true, "usage": true, "tokens": 20}]},
+  {"src": "127.0.0.41", "pipeline": 3, "requests": [{"tokens": 12, "repeat": 6}, {"stream": true, "usage": true, "tokens": 20, "repeat": 3}]},
+  {"src": "127.0.0.51", "requests": [{"tokens": 20000}, {"stream": true, "usage": true, "tokens": 3000}, {"tokens": 60000, "prompt_bytes": 200000}]}]}'
+# Two hundred connections at once, all of one thread of the server.
+crowd='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.11", "count": 50, "parallel": 4, "loops": 2, "requests": [
+  {"stream": true, "usage": true, "tokens": 23}, {"tokens": 7}]}]}'
+# Clients that hang up in the middle of an answer.
+aborts='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.11", "count": 6, "requests": [
+  {"stream": true, "usage": true, "tokens": 30}, {"stream": true, "usage": true, "tokens": 20000, "abort_after": 5, "repeat": 2}, {"tokens": 5},
+  {"stream": true, "usage": true, "tokens": 12}]}]}'
+long='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.11", "requests": [{"stream": true, "usage": true, "tokens": 100000}]},
+  {"src": "127.0.0.12", "requests": [{"stream": true, "tokens": 500}, {"stream": true, "usage": true, "tokens": 5000}]}]}'
+
+# Neither the key nor the prompt stands anywhere in what weir wrote or says.
+secrets_stay() {
+	local name=$1 where
+	case_wanted "$name" || return 0
+	where=$(grep -rlF -e "$SECRET" -e "$PROMPT" "$RECORDS" "$WEIR_LOG" "$WEIR_OUT" "$WORK/clients.jsonl" 2>/dev/null)
+	if [ ! -s "$RECORDS" ]; then
+		fail "$name" "no records to look into"
+	elif [ -n "$where" ]; then
+		fail "$name" "found in $where"
+	else
+		ok "$name"
+	fi
+}
+
+if uvicorn_ready >"$WORK/pip.log" 2>&1; then
+	for loop in asyncio uvloop; do
+		http=$([ $loop = asyncio ] && echo h11 || echo httptools)
+		on "$loop-shapes" "uvicorn_start --loop $loop --http $http" <<<"$shapes"
+		secrets_stay "$loop-shapes-secrets"
+		on "$loop-crowd" "uvicorn_start --loop $loop --http $http" <<<"$crowd"
+		on "$loop-aborts" "uvicorn_start --loop $loop --http $http" --aborted-more -- --ends <<<"$aborts"
+		DRIVE_TIMEOUT=240 on "$loop-long" "uvicorn_start --loop $loop --http $http" <<<"$long"
+	done
+	on workers "uvicorn_start --loop uvloop --http httptools --workers 2" <<<"$crowd"
+else
+	skip "$SUITE-uvicorn" "uvicorn cannot be installed: $(tail -1 "$WORK/pip.log")"
+fi
+
+if command -v nginx >/dev/null; then
+	on nginx-shapes nginx_start <<<"${shapes//tiny-llama/weir-tiny}"
+	on nginx-crowd nginx_start <<<"${crowd//tiny-llama/weir-tiny}"
+	on nginx-tls12 "nginx_start ssl_protocols TLSv1.2;" <<<"${crowd//tiny-llama/weir-tiny}"
+	DRIVE_TIMEOUT=240 on nginx-long nginx_start <<<"${long//tiny-llama/weir-tiny}"
+else
+	skip "$SUITE-nginx" "nginx is not installed"
+fi
+
+if command -v node >/dev/null; then
+	on node-shapes node_start <<<"$shapes"
+	on node-crowd node_start <<<"$crowd"
+	DRIVE_TIMEOUT=240 on node-long node_start <<<"$long"
+else
+	skip "$SUITE-node" "node is not installed (Debian: nodejs)"
+fi
+
+MODELS=${WEIR_DATA:-$ROOT/../shared/data}/models GGUF=
+GGUF=$MODELS/tiny-synth.gguf
+LLAMA=${WEIR_LLAMA_SERVER:-$CACHE/llama/bin/llama-server}
+if [ -r "$GGUF" ] && [ -x "$LLAMA" ]; then
+	on llama-chat llama_start <<'PLAN'
+{"model": "tiny", "tls": true, "clients": [{"src": "127.0.0.11", "count": 5, "hangs_up": true, "requests": [
+  {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"stream": true, "tokens": 33}, {"api": "get"}, {"tokens": 12, "prompt": "again"}]},
+  {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 500}]}]}
+PLAN
+else
+	skip "$SUITE-llama" "no llama-server ($LLAMA) or no model ($GGUF)"
+fi
+
+suite_end
