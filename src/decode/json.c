@@ -19,6 +19,9 @@ struct finder {
 	const char *const *paths;
 	size_t n;
 	struct json_value *values;
+	void (*each)(void *ctx, const struct json_string *s); /* NULL: the values are wanted */
+	void *ctx;
+	uint32_t element;
 	uint32_t mask[JSON_DEPTH_MAX + 1]; /* paths whose first `depth` steps match the way to this bracket */
 };
 
@@ -177,10 +180,19 @@ static void value_found(const struct finder *f, unsigned depth, uint32_t through
 {
 	for (; through; through &= through - 1) {
 		unsigned i = (unsigned)__builtin_ctz(through);
-		struct json_value *v = &f->values[i];
+		struct json_value *v = &f->values[f->each ? 0 : i];
 		struct step s = path_step(f->paths[i], depth - 1);
 
-		if (!path_ends(&s) || (l->type == JSON_NULL && v->type != JSON_ABSENT))
+		if (!path_ends(&s))
+			continue;
+		if (f->each) {
+			const struct json_string found = { .value = { .type = l->type, .cut = l->cut, .raw = l->raw }, .path = i, .element = f->element };
+
+			if (l->type == JSON_STRING)
+				f->each(f->ctx, &found);
+			continue;
+		}
+		if (l->type == JSON_NULL && v->type != JSON_ABSENT)
 			continue;
 		v->type = l->type;
 		v->cut = l->cut;
@@ -244,6 +256,7 @@ static int scan(struct finder *f, struct lexer *l, unsigned depth)
 		through = depth ? mask_through(f, depth, in_value ? key : (struct span){ 0 }) : 0;
 		value_found(f, depth, through, l);
 		if (lex == LEX_OPEN) {
+			f->element += depth == 2;
 			if (depth < UINT32_MAX)
 				depth++;
 			if (depth <= JSON_DEPTH_MAX)
@@ -260,23 +273,44 @@ static int finder_init(struct finder *f, const char *const *paths, size_t n, str
 {
 	if (n > JSON_PATHS_MAX)
 		return -EINVAL;
-	memset(values, 0, n * sizeof(*values));
+	if (values)
+		memset(values, 0, n * sizeof(*values));
 	*f = (struct finder){ .paths = paths, .n = n, .values = values };
 	f->mask[1] = n == 32 ? UINT32_MAX : (1u << n) - 1;
 	return 0;
 }
 
-int json_find(struct span text, const char *const *paths, size_t n, struct json_value *values)
+static int find_in(struct finder *f, struct span text)
 {
 	const char *p = text.n ? text.p : ""; /* an empty span may point nowhere */
 	struct lexer l = { .p = p, .end = p + text.n };
-	struct finder f;
-	int r = finder_init(&f, paths, n, values);
 
 	/* A byte order mark is no part of the document, though some put it there. */
 	if (text.n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
 		l.p += 3;
-	return r < 0 ? r : scan(&f, &l, 0);
+	return scan(f, &l, 0);
+}
+
+int json_find(struct span text, const char *const *paths, size_t n, struct json_value *values)
+{
+	struct finder f;
+	int r = finder_init(&f, paths, n, values);
+
+	return r < 0 ? r : find_in(&f, text);
+}
+
+int json_each(struct span text, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx)
+{
+	struct json_value none;
+	struct finder f;
+	int r = finder_init(&f, paths, n, NULL);
+
+	if (r < 0)
+		return r;
+	f.values = &none;
+	f.each = fn;
+	f.ctx = ctx;
+	return find_in(&f, text);
 }
 
 void json_names(struct span text, size_t deepest, void (*fn)(void *ctx, const struct span *keys, size_t n), void *ctx)
@@ -372,13 +406,25 @@ static uint32_t mask_assumed(const struct finder *f, unsigned depth)
 	return out;
 }
 
-int json_find_tail(struct span tail, const char *const *paths, size_t n, struct json_value *values)
+/* What is left of a string that began before the tail, where strings at that depth are wanted. */
+static void headless_found(const struct finder *f, unsigned depth, const struct lexer *l)
 {
-	struct finder f;
-	int r = finder_init(&f, paths, n, values);
+	struct json_string found = { .value = { .type = JSON_STRING, .raw = l->raw }, .headless = true };
 
-	if (r < 0)
-		return r;
+	for (uint32_t alive = f->mask[MIN(depth, JSON_DEPTH_MAX)]; alive; alive &= alive - 1) {
+		struct step s;
+
+		found.path = (unsigned)__builtin_ctz(alive);
+		s = path_step(f->paths[found.path], depth - 1);
+		if (!s.n || !path_ends(&s))
+			continue;
+		f->each(f->ctx, &found);
+		return;
+	}
+}
+
+static int find_in_tail(struct finder *f, struct span tail)
+{
 	/* Where does the text begin: outside a string, inside one, or inside one behind a backslash? Only one reading is JSON. */
 	for (int how = 0; how < 3 && tail.n; how++) {
 		struct lexer l = { .p = tail.p, .end = tail.p + tail.n };
@@ -395,10 +441,34 @@ int json_find_tail(struct span tail, const char *const *paths, size_t n, struct 
 		if (!depth)
 			continue;
 		for (unsigned d = 2; d <= JSON_DEPTH_MAX; d++)
-			f.mask[d] = d <= depth ? mask_assumed(&f, d) : 0;
-		return scan(&f, &l, depth);
+			f->mask[d] = d <= depth ? mask_assumed(f, d) : 0;
+		if (how && f->each && depth <= JSON_DEPTH_MAX)
+			headless_found(f, depth, &l);
+		return scan(f, &l, depth);
 	}
 	return -EBADMSG;
+}
+
+int json_find_tail(struct span tail, const char *const *paths, size_t n, struct json_value *values)
+{
+	struct finder f;
+	int r = finder_init(&f, paths, n, values);
+
+	return r < 0 ? r : find_in_tail(&f, tail);
+}
+
+int json_each_tail(struct span tail, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx)
+{
+	struct json_value none;
+	struct finder f;
+	int r = finder_init(&f, paths, n, NULL);
+
+	if (r < 0)
+		return r;
+	f.values = &none;
+	f.each = fn;
+	f.ctx = ctx;
+	return find_in_tail(&f, tail);
 }
 
 /* ---- values --------------------------------------------------------------------------------------- */
@@ -487,6 +557,12 @@ size_t json_text(const struct json_value *v, char *buf, size_t cap)
 		char out[4];
 		size_t len = 1;
 
+		if (*p != '\\' && (unsigned char)*p < 0x80) { /* nearly all of it */
+			if (n == cap)
+				break;
+			buf[n++] = *p++;
+			continue;
+		}
 		if (*p == '\\') {
 			p++;
 			len = utf8_put(unescape(&p, end), out);

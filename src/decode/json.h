@@ -35,6 +35,21 @@ int json_find(struct span text, const char *const *paths, size_t n, struct json_
 int json_find_tail(struct span tail, const char *const *paths, size_t n, struct json_value *values);
 
 /*
+ * Calls fn() with every string at one of the paths, in order, and with those that the text's ends cut off. `element` numbers the
+ * objects and arrays that lie directly in one that lies in the document: in a list of messages it tells one message from the next.
+ * Answers as json_find().
+ */
+struct json_string {
+	struct json_value value;
+	unsigned path;
+	uint32_t element;
+	bool headless; /* its beginning is missing; which path it is at is taken from its depth */
+};
+int json_each(struct span text, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx);
+/* The same for a tail, as json_find_tail(). */
+int json_each_tail(struct span tail, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx);
+
+/*
  * Calls fn() with every key down to `deepest` keys from the top, in order: keys[0] is the outermost, keys[n - 1] the key itself,
  * escaped as it stands; arrays do not count as steps. Stops where the text stops being JSON.
  */

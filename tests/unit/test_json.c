@@ -265,6 +265,37 @@ static void counts_only_whole_numbers(void **unused)
 	}
 }
 
+static void on_each(void *ctx, const struct json_string *s)
+{
+	char buf[64];
+	size_t n = strlen(ctx), k = json_text(&s->value, buf, sizeof(buf));
+
+	snprintf((char *)ctx + n, 512 - n, "%u.%u%s%s:%.*s|", s->path, s->element, s->value.cut ? "c" : "", s->headless ? "h" : "", (int)k, buf);
+}
+
+/* Strings in order, with the number of their element; of a tail also what is left of the one that its beginning cuts off. */
+static void tells_each_string(void **unused)
+{
+	static const char *const each[] = { "a.*.t", "a.*.p.*.t", "s" };
+	static const char text[] = "{\"s\":\"0\",\"a\":[{\"t\":\"1\",\"x\":\"no\"},{\"p\":[{\"t\":\"2\"},{\"t\":\"\\u0033\"}],\"t\":4},{\"t\":null},{\"t\":\"5\"}],\"b\":[{\"t\":\"no\"}],\"s\":\"6\"}";
+	static const char cut[] = "{\"a\":[{\"t\":\"1\"},{\"t\":\"2 and";
+	static const char tail[] = "rest of it\"},{\"t\":\"next\",\"p\":[{\"t\":\"deep\"}]}],\"s\":\"end\"}";
+	char got[512] = "";
+
+	(void)unused;
+	assert_int_equal(json_each(SPAN(text), each, ARRAY_SIZE(each), on_each, got), 0);
+	assert_string_equal(got, "2.0:0|0.1:1|1.2:2|1.2:3|0.4:5|2.5:6|");
+	*got = 0;
+	assert_int_equal(json_each(SPAN(cut), each, ARRAY_SIZE(each), on_each, got), -ENODATA);
+	assert_string_equal(got, "0.1:1|0.2c:2 and|");
+	*got = 0;
+	assert_int_equal(json_each_tail(SPAN(tail), each, ARRAY_SIZE(each), on_each, got), 0);
+	assert_string_equal(got, "0.0h:rest of it|0.1:next|1.1:deep|2.1:end|");
+	*got = 0;
+	assert_int_equal(json_each_tail(SPAN("[1,"), each, ARRAY_SIZE(each), on_each, got), -EBADMSG);
+	assert_string_equal(got, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +307,7 @@ int main(void)
 		cmocka_unit_test(stays_in_bounds_at_any_depth),
 		cmocka_unit_test(says_where_it_is_not_json),
 		cmocka_unit_test(unescapes),
+		cmocka_unit_test(tells_each_string),
 		cmocka_unit_test(counts_only_whole_numbers),
 	};
 	int r = cmocka_run_group_tests(tests, NULL, NULL);
