@@ -209,7 +209,8 @@ static void prompts(const struct traits_set *s, struct traits *t)
 		for (unsigned int k = i + 1; k < s->as && k <= i + NEAR_BACK; k++) {
 			const struct moment *o = s->a[k];
 
-			if (o->flags & MOMENT_SIM && (!m->prompt_hash || o->prompt_hash != m->prompt_hash) && o->sim != m->sim &&
+			/* Another prompt: by its hash, where both have one, for a small edit of a long one may leave the sketch as it is. */
+			if (o->flags & MOMENT_SIM && (m->prompt_hash && o->prompt_hash ? o->prompt_hash != m->prompt_hash : o->sim != m->sim) &&
 			    __builtin_popcountll(o->sim ^ m->sim) <= NEAR_BITS) {
 				near++;
 				break;
