@@ -125,6 +125,16 @@ static inline size_t live_word(char *p, uint64_t bits)
 	return n;
 }
 
+/* Ten signs of 64: as close to random bytes as JSON carries without escapes. */
+static inline size_t live_noise(char *p, uint64_t bits)
+{
+	static const char signs[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (int i = 0; i < 10; i++)
+		p[i] = signs[bits >> 6 * i & 63];
+	return 10;
+}
+
 /* About `want` bytes; NUL at the end. */
 static inline size_t live_prompt(char *p, size_t want, const struct rec *q)
 {
@@ -140,11 +150,12 @@ static inline size_t live_prompt(char *p, size_t want, const struct rec *q)
 		if (q->entropy >= 0 && q->entropy < 2.6f)
 			n += (size_t)snprintf(p + n, 32, "aa aaa ");
 		else if (q->entropy > 5.35f)
-			n += (size_t)snprintf(p + n, 32, "%016llx", (unsigned long long)mix64(q->hash + i));
+			n += live_noise(p + n, mix64(q->hash + i));
 		else if (i % 20 == 19) /* a word of its own here and there: no two prompts are the same */
 			n += live_word(p + n, mix64(q->hash + i));
 		else
-			n += live_word(p + n, mix64((q->sim >> i * 4 % 64 & 15) + 16 * (i % 16) + 4096 * (i / 64)));
+			/* two bits of the sketch in each word: texts whose sketches differ in few bits differ in few words */
+			n += live_word(p + n, mix64((q->sim >> i * 2 % 64 & 3) + 4 * (i % 32) + 4096 * (i / 32)));
 	}
 	p[n] = 0;
 	return n;
