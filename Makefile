@@ -198,6 +198,13 @@ bench: deps ## the design's budget table, measured here (as root; ten minutes; B
 accuracy: all ## docs/accuracy.md: weir and the baselines on the lab's test seeds (half an hour once; cached; WEIR=path judges another build)
 	@python3 tools/accuracy/run.py --weir $(or $(WEIR),$(BUILD)/weir) --lab $(BUILD)/weir-lab --cache $(BUILD)/accuracy --out docs/accuracy.md $(ARGS)
 
+.PHONY: prompts-table
+$(BUILD)/prompts-table: tools/prompts/table.c $(LIB_OBJS) Makefile
+	$(call say,TOOL,$@)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
+
+prompts-table: $(BUILD)/prompts-table ## the tables of docs/prompt-features.md: recall, mistakes, distances, cost
+	@$< docs/prompt-features.md tests/fixtures/prompts/tuning.tsv tests/fixtures/prompts/heldout.tsv
+
 .PHONY: nab
 nab: all ## docs/nab.md: weir eval --series on the Numenta Anomaly Benchmark (its data: WEIR_DATA=FOLDER, FOLDER/nab)
 	@tools/nab/run.sh || [ $$? -eq 77 ]

@@ -406,6 +406,7 @@ static void second(struct agent *g, double elapsed_s)
 		g->failed = g->stop = true;
 		return;
 	}
+	feed_arrivals(g->feed);
 	losses_tell(g, now);
 	if (g->seconds % STREAMS_PERIOD_S == 0)
 		capture_streams(g->capture, feed_stream, g->feed);
@@ -713,6 +714,7 @@ static void end(struct agent *g)
 	capture_pause(g->capture, true); /* first the tap, then the bucket */
 	while (capture_drain(g->capture) > 0 && capture_now_ns() < until)
 		;
+	feed_arrivals(g->feed);
 	feed_finish(g->feed);
 	if (capture_stats(g->capture, now) == 0) {
 		losses_tell(g, now);

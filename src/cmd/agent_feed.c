@@ -201,6 +201,11 @@ void feed_loss(void *feed, const struct loss *l)
 	}
 }
 
+void feed_arrivals(struct feed *f)
+{
+	assemble_tell_waiting(f->assemble);
+}
+
 /* ---- the rest -------------------------------------------------------------------------------------- */
 void feed_second(struct feed *f)
 {

@@ -37,6 +37,8 @@ struct feed *feed_free(struct feed *f);
 
 /* One event of the ring. */
 void feed_event(void *feed, const void *data, size_t n);
+/* Tells the arrivals of requests whose body is still on its way. Each second, before feed_loss(). */
+void feed_arrivals(struct feed *f);
 /* What the counters saw beyond the records. */
 void feed_loss(void *feed, const struct loss *l);
 /* A stream that is still open has so many tokens by now. */

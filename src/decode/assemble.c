@@ -144,6 +144,33 @@ static void lru_add(struct assemble *a, struct pending *p, bool trimmed)
 	a->lru[trimmed].newest = p;
 }
 
+static void waiting_add(struct assemble *a, struct pending *p)
+{
+	p->waiting = true;
+	p->earlier = a->waiting.newest;
+	if (p->earlier)
+		p->earlier->later = p;
+	else
+		a->waiting.oldest = p;
+	a->waiting.newest = p;
+}
+
+static void waiting_remove(struct assemble *a, struct pending *p)
+{
+	if (!p->waiting)
+		return;
+	if (p->earlier)
+		p->earlier->later = p->later;
+	else
+		a->waiting.oldest = p->later;
+	if (p->later)
+		p->later->earlier = p->earlier;
+	else
+		a->waiting.newest = p->earlier;
+	p->earlier = p->later = NULL;
+	p->waiting = false;
+}
+
 /* Brings the sums up to date with what this request holds now. */
 static void account(struct assemble *a, struct pending *p)
 {
@@ -163,6 +190,7 @@ static void pending_drop(struct assemble *a, struct pending *p)
 	if (*at == p)
 		*at = p->chain;
 	lru_remove(a, p);
+	waiting_remove(a, p);
 	pieces_done(&p->side[WEIR_REQUEST]);
 	pieces_done(&p->side[WEIR_RESPONSE]);
 	a->stats.bytes -= p->bytes;
@@ -235,18 +263,59 @@ static int request_over(struct assemble *a, struct pending *p, uint64_t whole_by
 
 	if (p->facts.request_read)
 		return 0;
-	r = read_request(a, p, whole_bytes);
+	r = read_request(a, p, whole_bytes, true);
 	p->facts.request_read = true;
 	pieces_done(&p->side[WEIR_REQUEST]);
 	return r;
 }
 
-/* Nothing more of the request is to come. */
-static bool all_there(const struct pending *p)
+bool all_there(const struct pending *p)
 {
 	const struct pieces *s = &p->side[WEIR_REQUEST];
 
 	return p->expect && pieces_end(s) >= p->expect;
+}
+
+static void arrival_tell(struct assemble *a, struct pending *p)
+{
+	if (!p->waiting)
+		return;
+	waiting_remove(a, p);
+	p->arrived = true;
+	record_arrival(a, p);
+}
+
+void assemble_tell_waiting(struct assemble *a)
+{
+	while (a->waiting.oldest) {
+		struct pending *p = a->waiting.oldest;
+
+		if (!p->facts.request_read && read_request(a, p, 0, false) < 0)
+			a->stats.no_memory++;
+		account(a, p);
+		arrival_tell(a, p);
+	}
+}
+
+/* Another slice of a request has been added. */
+static int on_request(struct assemble *a, struct pending *p, const struct weir_slice *e)
+{
+	bool first = (e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived && !p->waiting;
+	int r = 0;
+
+	if (first) {
+		p->software = software_of(a->software, &p->key);
+		r = read_request(a, p, 0, false);
+		p->timestamp = wall_seconds(a, e->ts);
+		waiting_add(a, p);
+	}
+	if (first && all_there(p)) {
+		p->facts.request_read = true;
+		pieces_done(&p->side[WEIR_REQUEST]);
+	} else if ((p->waiting || p->arrived) && (all_there(p) || (!p->expect && (e->flags & WEIR_SLICE_MSG_DONE)))) {
+		r = request_over(a, p, 0); /* a body that does not say its length ends with the message */
+	}
+	return r;
 }
 
 static int on_slice(struct assemble *a, const struct weir_slice *e)
@@ -274,18 +343,11 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 	}
 	if (e->dir == WEIR_RESPONSE) {
 		r = request_over(a, p, 0);
-	} else if ((e->flags & WEIR_SLICE_HEAD_DONE) && !p->arrived) {
-		p->software = software_of(a->software, &p->key);
-		r = read_request(a, p, 0);
-		p->arrived = true;
-		record_arrival(a, p, e->ts);
-		if (all_there(p)) {
-			p->facts.request_read = true;
-			pieces_done(&p->side[WEIR_REQUEST]);
-		}
-	} else if (p->arrived && all_there(p)) {
-		r = request_over(a, p, 0);
+	} else {
+		r = on_request(a, p, e);
 	}
+	if (p->facts.request_read)
+		arrival_tell(a, p);
 	if (r < 0)
 		a->stats.no_memory++;
 	account(a, p);
@@ -329,6 +391,7 @@ static int on_done(struct assemble *a, const struct weir_done *d)
 		return 0;
 	}
 	p->key = d->key;
+	waiting_remove(a, p); /* its arrival and its end are told at once */
 	if (!p->arrived)
 		p->software = software_of(a->software, &d->key);
 	r = request_over(a, p, d->req_bytes);
@@ -403,6 +466,8 @@ int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
 	a->estimate = estimate_new();
 	a->shapes = shapes_new();
 	a->software = software_new();
+	if (prompt_new(opts->key, &a->prompt) < 0)
+		return -ENOMEM;
 	if (!a->buckets || !a->estimate || !a->shapes || !a->software)
 		return -ENOMEM;
 	a->mask = buckets - 1;
@@ -421,6 +486,7 @@ struct assemble *assemble_free(struct assemble *a)
 	estimate_free(a->estimate);
 	shapes_free(a->shapes);
 	software_free(a->software);
+	prompt_free(a->prompt);
 	explicit_bzero(a, sizeof(*a));
 	free(a);
 	return NULL;

@@ -40,7 +40,10 @@ struct assemble_opts {
 	bool (*announced)(void *ctx, uint64_t conn, const struct weir_conn_key *at, uint8_t ret[16]);
 	uint32_t max_open;                      /* 0: the default */
 	size_t max_bytes;                       /* 0: the default */
-	/* A request's head is complete. The record holds what is known by then, and is valid during the call. May be NULL. */
+	/*
+	 * A request is here: head and body, or what is known when its answer begins or assemble_tell_waiting() is called. The record is
+	 * valid during the call. May be NULL.
+	 */
 	void (*arrival)(void *ctx, const struct record *r);
 	/* A request is over. `arrived`: arrival() was called for it; `told`: tokens that assemble_open_stream() answered. May be NULL. */
 	void (*complete)(void *ctx, const struct record *r, bool arrived, int64_t told);
@@ -75,6 +78,12 @@ void assemble_set_clock(struct assemble *a, int64_t wall_minus_monotonic_ns);
 
 /* One event of the ring. 0; -EBADMSG: not an event; -ENOMEM: lost. */
 int assemble_event(struct assemble *a, const void *event, size_t n);
+
+/*
+ * Tells the arrivals whose body is still on its way, with what is known of them. To be called each second: an arrival must not be told later than
+ * the detector's lateness allows, and not after the counters told it as lost.
+ */
+void assemble_tell_waiting(struct assemble *a);
 
 /*
  * A stream that is still open has `tokens` by now. Calls tell() with the record of its arrival and how many of them are new, where

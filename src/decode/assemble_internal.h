@@ -6,6 +6,7 @@
 #include "decode/dialect.h"
 #include "decode/estimate.h"
 #include "decode/identity.h"
+#include "decode/prompt.h"
 #include "decode/shapes.h"
 #include "decode/software.h"
 
@@ -45,6 +46,7 @@ struct facts {
 	int64_t max_tokens, prompt_chars; /* -1: not known */
 	int64_t text_bytes;                      /* of an answer in one piece; -1 */
 	int8_t stream, logprobs;                 /* -1: not said */
+	struct prompt_features prompt;
 	char method[8];
 	bool is_get;
 	bool request_read;
@@ -54,14 +56,16 @@ struct pending {
 	uint64_t conn;
 	uint32_t request;
 	bool arrived;
+	bool waiting; /* its head is here, its body not yet: the arrival is still to be told */
 	bool trimmed; /* which list it is in */
-	double timestamp; /* where arrived */
+	double timestamp; /* where arrived or waiting */
 	const char *software; /* of the server, as it was known when the request arrived; NULL: it was not */
 	int64_t told;     /* tokens of it that the detector has heard of */
 	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
 	struct weir_conn_key key;
 	struct pending *chain;        /* of the hash bucket */
 	struct pending *older, *newer; /* by last event */
+	struct pending *earlier, *later; /* of those waiting */
 	const struct dialect *dialect;
 	struct identity identity; /* once `identified`: of the first reading, which is what the arrival told */
 	bool identified;
@@ -90,11 +94,12 @@ struct assemble {
 	struct shapes *shapes;
 	struct software *software;
 	const struct pending *told; /* of whom a callback is being told */
+	struct prompt *prompt;
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
 	struct {
 		struct pending *oldest, *newest;
-	} lru[2]; /* by last event; [1]: of those that gave up their slices, by when they did */
+	} lru[2], waiting; /* by last event; [1]: of those that gave up their slices, by when they did */
 	struct {
 		uint64_t conn;
 		uint32_t request;
@@ -107,8 +112,13 @@ struct assemble {
 void facts_init(struct facts *f);
 void facts_done(struct facts *f);
 struct span facts_text(const struct facts *f, enum text t);
-/* Reads the request's slices as far as they are there. `seen_bytes`: of the whole message, 0 where not known. */
-int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes);
+/*
+ * Reads the request's slices as far as they are there. `seen_bytes`: of the whole message, 0 where not known; `last`: no more will come, so
+ * that the prompt's features are computed, which they also are where the whole request is there.
+ */
+int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes, bool last);
+/* Nothing more of the request is to come. */
+bool all_there(const struct pending *p);
 int read_response(struct pending *p, const struct weir_done *d, const struct unpacked *u, struct software_clues *clues);
 
 /* assemble_unpack.c */
@@ -116,7 +126,7 @@ int unpack_response(const struct assemble *a, const struct pending *p, struct un
 void unpacked_done(struct unpacked *u);
 
 /* assemble_record.c */
-void record_arrival(struct assemble *a, struct pending *p, uint64_t ts);
+void record_arrival(struct assemble *a, struct pending *p);
 void record_open(struct assemble *a, struct pending *p, int64_t fresh, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
 void record_complete(struct assemble *a, struct pending *p, const struct weir_done *d, const struct unpacked *u);
 double wall_seconds(const struct assemble *a, uint64_t ns);

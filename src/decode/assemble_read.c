@@ -292,7 +292,20 @@ static int read_body(struct facts *f, const struct fields *q)
 	return r < 0 ? r : facts_set_json(f, T_USER, field(q, D_USER));
 }
 
-int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
+/* `body` and what else of it is there, as the prompt's features want them. */
+static void read_prompt(const struct assemble *a, struct pending *p, struct span body, uint64_t body_bytes)
+{
+	const struct pieces *s = &p->side[WEIR_REQUEST];
+	uint32_t last = s->count - 1u;
+	struct span tail = { 0 };
+
+	if (last && s->piece[last].off + s->piece[last].len == p->expect)
+		tail = (struct span){ s->buf + s->piece[last].at, s->piece[last].len };
+	if (body.n)
+		prompt_read(a->prompt, p->dialect->shape, body, tail, body_bytes, &p->facts.prompt);
+}
+
+int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes, bool final)
 {
 	struct pieces *s = &p->side[WEIR_REQUEST];
 	struct facts *f = &p->facts;
@@ -315,6 +328,7 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 		return 0;
 	chunked = is_chunked(&h);
 	p->expect = expected_bytes(&h, chunked);
+	final |= all_there(p);
 	r = read_head(a, p, &h);
 	if (r == 0 && h.complete && !p->dialect && !f->is_get && !http_header(&h, "content-encoding").n)
 		read_names(p, WEIR_REQUEST, (struct span){ text.p + h.len + (chunked ? chunk_line(text.p + h.len, text.n - h.len) : 0),
@@ -334,6 +348,8 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 		body.n = strip_chunks(copy, body.n);
 		json_find((struct span){ copy, body.n }, q.paths, q.n, q.values);
 		r = read_body(f, &q);
+		if (final)
+			read_prompt(a, p, (struct span){ copy, body.n }, body_bytes);
 		explicit_bzero(copy, body.n);
 		free(copy);
 	} else {
@@ -343,6 +359,8 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes)
 		    json_find_tail((struct span){ s->buf + s->piece[last].at, s->piece[last].len }, end.paths, end.n, end.values) == 0)
 			fields_merge(&q, &end);
 		r = read_body(f, &q);
+		if (final)
+			read_prompt(a, p, body, body_bytes);
 	}
 	if (!chunked && body.n == body_bytes && field_text_sum(&q, D_PROMPT))
 		f->prompt_chars = field_text_sum(&q, D_PROMPT);

@@ -2,6 +2,7 @@
 #include "decode/assemble_internal.h"
 
 #include <arpa/inet.h>
+#include <math.h>
 
 #define ADDRESS_MAX (INET6_ADDRSTRLEN + 8) /* brackets and port */
 #define LABEL_MAX (ADDRESS_MAX + 1 + SOFTWARE_MAX)
@@ -36,6 +37,17 @@ static struct span label(char buf[LABEL_MAX], const struct pending *p)
 	return (struct span){ buf, at.n + (size_t)MAX(n, 0) };
 }
 
+static void set_prompt(struct record *r, const struct prompt_features *f)
+{
+	if (!f->found)
+		return;
+	record_set_int(r, F_PROMPT_HASH, (int64_t)f->hash);
+	if (f->sim)
+		record_set_int(r, F_PROMPT_SIM, (int64_t)f->sim);
+	record_set_real(r, F_PROMPT_ENTROPY, round((double)f->entropy * 100) / 100);
+	record_set_real(r, F_INJECTION_SCORE, round((double)f->injection * 100) / 100);
+}
+
 /* What the request tells; the same for arrival and completion. */
 static void set_request(const struct assemble *a, struct record *r, const struct pending *p, char client[ADDRESS_MAX], char server[LABEL_MAX])
 {
@@ -61,6 +73,7 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 		record_set_int(r, F_PROMPT_CHARS, f->prompt_chars);
 	if (f->logprobs >= 0)
 		record_set_bool(r, F_LOGPROBS, f->logprobs);
+	set_prompt(r, &f->prompt);
 	if (p->dialect && p->dialect->kind == KIND_INFERENCE)
 		record_set_bool(r, F_STREAM, dialect_streams(p->dialect, f->stream));
 }
@@ -74,12 +87,11 @@ static void arrival_fill(const struct assemble *a, struct record *r, const struc
 		r->kind = KIND_OTHER;
 }
 
-void record_arrival(struct assemble *a, struct pending *p, uint64_t ts)
+void record_arrival(struct assemble *a, struct pending *p)
 {
 	char client[ADDRESS_MAX], server[LABEL_MAX];
 	struct record r;
 
-	p->timestamp = wall_seconds(a, ts);
 	if (!a->opts.arrival)
 		return;
 	arrival_fill(a, &r, p, client, server);

@@ -30,7 +30,7 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 	(void)arrived, (void)told;
 	on_arrival(ctx, r);
 	for (int f = F_INT_FIRST; f < F_INT_END; f++)
-		if (record_int(r, (enum record_field)f, 0) < 0)
+		if (f != F_PROMPT_HASH && f != F_PROMPT_SIM && record_int(r, (enum record_field)f, 0) < 0)
 			abort();
 }
 

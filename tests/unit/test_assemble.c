@@ -92,6 +92,7 @@ static void keeps_the_label_of_the_arrival(void **unused)
 	(void)unused;
 	for (uint64_t conn = 1; conn <= 2; conn++) {
 		assert_int_equal(slice(a, conn, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD), 0);
+		assemble_tell_waiting(a);
 		assert_non_null(strstr(s.arrival.p, "\"server\":\"[::]:80\""));
 	}
 	assert_null(assemble_software(a, &at));
@@ -128,6 +129,9 @@ static void tells_of_open_streams(void **unused)
 	assemble_open_stream(a, 1, 0, 5, on_stream, &sum); /* not known yet */
 	assert_int_equal(sum, 0);
 	assert_int_equal(slice(a, 1, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD), 0);
+	assemble_open_stream(a, 1, 0, 5, on_stream, &sum); /* its arrival is not told yet */
+	assert_int_equal(sum, 0);
+	assemble_tell_waiting(a);
 	assert_int_equal(s.arrivals, 1);
 	assemble_open_stream(a, 1, 0, 10, on_stream, &sum);
 	assemble_open_stream(a, 1, 0, 10, on_stream, &sum);
@@ -153,6 +157,9 @@ static void reads_both_ends_of_a_long_request(void **unused)
 
 	(void)unused;
 	assert_int_equal(slice(a, 9, 3, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, head, REQUEST_HEAD "{\"user\":\"eve\",\"messages\":[{\"role\":\"user\",\"content\":\"secret prompt"), 0);
+	assert_int_equal(s.arrivals, 0);
+	assemble_tell_waiting(a);
+	assemble_tell_waiting(a);
 	assert_int_equal(s.arrivals, 1);
 	assert_non_null(strstr(s.arrival.p, "\"user\":\"eve\""));
 	assert_non_null(strstr(s.arrival.p, "\"timestamp\":1007,"));
@@ -174,6 +181,51 @@ static void reads_both_ends_of_a_long_request(void **unused)
 	assert_lacks(&s, "sk-1");
 	assert_int_equal(assemble_stats(a)->open, 0);
 	assert_int_equal(assemble_stats(a)->bytes, 0);
+	assemble_free(a);
+	seen_done(&s);
+}
+
+/* Most clients send the head and the body apart: the arrival waits for the body, and tells what is in it. */
+static void waits_for_the_body(void **unused)
+{
+#define BODY "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hello there\"}]}"
+	static const char head[] = "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 66\r\n\r\n";
+	static const char chunked[] = "POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+	uint32_t n = sizeof(head) - 1;
+	struct seen s;
+	struct assemble *a = assemble_for(&s, 0, 0);
+	struct weir_done d;
+
+	(void)unused;
+	assert_int_equal(sizeof(BODY) - 1, 66);
+	assert_int_equal(slice(a, 1, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, n, head), 0);
+	assert_int_equal(slice(a, 1, 0, WEIR_REQUEST, 0, n, n, "{\"model\""), 0);
+	assert_int_equal(s.arrivals, 0);
+	assert_int_equal(slice(a, 1, 0, WEIR_REQUEST, WEIR_SLICE_MSG_DONE, n + 8, n, &BODY[8]), 0);
+	assert_int_equal(s.arrivals, 1);
+	assert_non_null(strstr(s.arrival.p, "\"model_name\":\"m\""));
+	assert_non_null(strstr(s.arrival.p, "\"prompt_hash\":\""));
+	assert_non_null(strstr(s.arrival.p, "\"prompt_entropy\":"));
+	/* one chunk */
+	assert_int_equal(slice(a, 2, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(chunked) - 1, chunked), 0);
+	assert_int_equal(s.arrivals, 1);
+	assert_int_equal(slice(a, 2, 0, WEIR_REQUEST, WEIR_SLICE_MSG_DONE, sizeof(chunked) - 1, sizeof(chunked) - 1, "42\r\n" BODY "\r\n0\r\n\r\n"), 0);
+	assert_int_equal(s.arrivals, 2);
+	assert_non_null(strstr(s.arrival.p, "\"prompt_hash\":\""));
+	/* an answer that begins before the body is there */
+	assert_int_equal(slice(a, 3, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, n, head), 0);
+	assert_int_equal(slice(a, 3, 0, WEIR_RESPONSE, 0, 0, 0, "HTTP/1.1 401 No\r\n"), 0);
+	assert_int_equal(s.arrivals, 3);
+	assert_null(strstr(s.arrival.p, "prompt_hash"));
+	/* an end before any arrival: both at once */
+	assert_int_equal(slice(a, 4, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, n, head), 0);
+	d = done_of(4, 0);
+	assert_int_equal(finish(a, &d), 0);
+	assert_int_equal(s.arrived, 0);
+	assemble_tell_waiting(a);
+	assert_int_equal(s.arrivals, 3);
+	/* pushed out while it waits */
+	assert_int_equal(slice(a, 5, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, n, head), 0);
 	assemble_free(a);
 	seen_done(&s);
 }
@@ -241,6 +293,7 @@ static void survives_holes_and_repetition(void **unused)
 	/* a slice that says nothing of a head still arrives, once */
 	assert_int_equal(slice(a, 5, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 4096, 5000, ""), 0);
 	assert_int_equal(slice(a, 5, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 4096, 5000, ""), 0);
+	assemble_tell_waiting(a);
 	assert_int_equal(s.arrivals, 2);
 	assert_int_equal(assemble_stats(a)->open, 1);
 	assemble_free(a);
@@ -366,6 +419,7 @@ int main(void)
 		cmocka_unit_test(keeps_the_label_of_the_arrival),
 		cmocka_unit_test(tells_of_open_streams),
 		cmocka_unit_test(reads_both_ends_of_a_long_request),
+		cmocka_unit_test(waits_for_the_body),
 		cmocka_unit_test(tells_aborted_from_whole),
 		cmocka_unit_test(survives_holes_and_repetition),
 		cmocka_unit_test(refuses_wrong_events),
