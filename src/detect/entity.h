@@ -47,6 +47,10 @@ struct entity {
 	bool suspect;    /* in an open incident: learns nothing */
 	bool changed;    /* since it was last exported */
 	int8_t run_req, run_tok;
+	/* detect.c: retries that are no new demand */
+	float failures;   /* since `failed` and not tried again yet */
+	float excused;    /* retries not counted in the step `excusing` */
+	int32_t failed, excusing;
 	uint32_t n;      /* steps learnt, the prior's worth included */
 	uint32_t prior;  /* of them: not its own */
 	int32_t tick;    /* windows are valid for this tick */

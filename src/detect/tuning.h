@@ -40,6 +40,11 @@
 #define USUAL_STEPS 3          /* how everybody's requests look is looked at every half minute */
 #define USUAL_ARRIVALS 10      /* requests in a minute that say how requests look */
 
+/* Retries: by the client's own word, so no more of them is excused than a failure explains, and only to whom we know */
+#define RETRY_WITHIN_S 70      /* after the failure: SDKs wait at most 8 s of their own, and up to a minute where the server says so */
+#define RETRY_KNOWN_STEPS 30   /* five minutes of its own: an attack is told of before */
+#define RETRY_TIMES 5.0        /* what is usual of the source: SDKs try twice more by default, busy customers set five */
+
 /* Baselines */
 #define HALF_FAST_STEPS 60.0   /* 10 min: follows the day */
 #define HALF_SLOW_STEPS 2160.0 /* 6 h: remembers what this entity has been */
