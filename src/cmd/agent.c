@@ -739,6 +739,8 @@ int agent_run(const struct agent_opts *o)
 
 	if (o->verbose)
 		log_set_level(LOG_DEBUG);
+	/* From the beginning and for the helpers, too: what is forked has a copy of the secret of hashed keys. */
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 	g.started_ns = capture_now_ns();
 	g.ports = calloc(1, sizeof(*g.ports));
 	r = g.ports ? begin(&g) : -ENOMEM;
