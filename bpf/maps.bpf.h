@@ -6,6 +6,7 @@
 
 #define MAX_STEPS 16384    /* parser steps of one segment: 95 KB of chunks of one byte need 48k, and are cut, counted */
 #define MAX_MESSAGES 4096  /* messages and heads of one segment */
+#define RAW_PIECES 8       /* events that one segment of HTTP/2 makes at most: 128 KiB, see abi.h */
 #define LOCK_TRIES 4096    /* times the request side is tried while another CPU holds it: some 20 us */
 
 #ifndef WEIR_SOFT /* src/capture/soft.c compiles this file for user space, and brings settings and packets itself */

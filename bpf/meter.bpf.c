@@ -56,8 +56,16 @@ static const struct weir_automaton *automaton(void);
 
 #include "maps.bpf.h"
 #include "clients.bpf.h"
-#include "ring.bpf.h"
+
+struct segment {
+	struct weir_conn_key key;
+	struct weir_tcp tcp;
+	__u32 seq, at, len;
+	__u8 fin, rst;
+};
+
 #include "steps.bpf.h"
+#include "ring.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -207,6 +215,11 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 		r->off = r->end;
 		return 1;
 	}
+	if (s->p.mode == WEIR_H2) {
+		weir_raw_begin(c, (int)dir);
+		stat_add(WEIR_STAT_RAW, 1);
+		return 1; /* what follows in this segment goes up */
+	}
 	if (ev & WEIR_EV_BAD_NUMBER)
 		stat_add(WEIR_STAT_BAD_NUMBER, 1);
 	if (ev & WEIR_EV_HOT)
@@ -315,7 +328,8 @@ static __noinline __u32 lock_take(__u32 *lock)
  */
 static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now, bool reset)
 {
-	bool ghost = reset && (c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN) && !(c->flags & WEIR_C_TLS);
+	bool raw = c->flags & WEIR_C_RAW;
+	bool ghost = reset && (raw || ((c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN))) && !(c->flags & WEIR_C_TLS);
 	struct weir_conn_key key;
 	struct weir_client *cl = client_of(k, now);
 
@@ -348,6 +362,8 @@ static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, 
 			stat_add(WEIR_STAT_PIPELINE, rest);
 		}
 	}
+	if (raw)
+		send_raw_end(c, k, now);
 	if (ghost) {
 		c->reply.flags = WEIR_R_ACTIVE | WEIR_R_COUNTED;
 		c->reply.events = c->reply.delta_events = 0;
@@ -365,7 +381,7 @@ static __always_inline void flush_bytes(struct weir_conn *c, const struct weir_c
 	__u32 *n = dir == WEIR_REQUEST ? &c->bytes_in : &c->bytes_out;
 
 	/* between messages, and now and then inside a long one */
-	if (!*n || (*n < 65536 && side_of(c, dir)->p.mode != WEIR_START))
+	if (!*n || (*n < 65536 && side_of(c, dir)->p.mode != WEIR_START && !(c->flags & WEIR_C_RAW)))
 		return;
 	cl = client_of(k, now);
 	if (!cl)
@@ -374,7 +390,7 @@ static __always_inline void flush_bytes(struct weir_conn *c, const struct weir_c
 	*n = 0;
 }
 
-/* A segment inside a response whose framing was lost: does a message or a chunk begin with it? */
+/* A segment inside a response whose framing was lost: does a message or a chunk begin with it? Or is it HTTP/2, after all? */
 __noinline int find_feet(struct __sk_buff *skb, struct weir_conn *c, const struct weir_conn_key *k, const struct run *r)
 {
 	struct {
@@ -393,6 +409,13 @@ __noinline int find_feet(struct __sk_buff *skb, struct weir_conn *c, const struc
 	if (load_bytes(skb, r->off, look.b, n, WEIR_RESYNC_LOOK))
 		return 0;
 	asm volatile("" : "+r"(at)); /* clang 14 would add the index with OR: "bitwise operator |= on pointer prohibited" */
+	if (!c->pushed && weir_h2_frame(at, n)) {
+		weir_raw_begin(c, (int)r->dir);
+		stat_add(WEIR_STAT_RAW, 1);
+		return 0;
+	}
+	if (r->dir == WEIR_REQUEST || c->out.p.mode != WEIR_RAW)
+		return 0;
 	how = weir_resync(at, n);
 	if (how == WEIR_RESYNC_HEAD) {
 		cl = client_of(k, r->now);
@@ -407,17 +430,22 @@ __noinline int find_feet(struct __sk_buff *skb, struct weir_conn *c, const struc
 	return 0;
 }
 
-struct segment {
-	struct weir_conn_key key;
-	struct weir_tcp tcp;
-	__u32 seq, at, len;
-	__u8 fin, rst;
-};
-
 /*
  * What a segment needs once is in functions of its own, not inline: their stack is then free again for the parser, whose chain of
  * calls fills the 512 bytes of all frames together ("combined stack size of 8 calls is 544. Too large").
  */
+
+static __always_inline void count_notes(const struct weir_notes *notes)
+{
+	if (notes->gap) {
+		stat_add(WEIR_STAT_GAP, 1);
+		stat_add(WEIR_STAT_GAP_BYTES, notes->gap_bytes);
+	}
+	if (notes->window)
+		stat_add(WEIR_STAT_WINDOW, 1);
+	if (notes->dup)
+		stat_add(WEIR_STAT_DUP, 1);
+}
 
 /* How many of the segment's first bytes were seen before; the rest is claimed. */
 #ifdef WEIR_TLS
@@ -432,17 +460,67 @@ static __noinline __u32 claim(struct weir_conn *c, const struct segment *g, int 
 	struct weir_notes notes = {};
 	__u32 seen = weir_claim(c, automaton(), dir, g->seq, g->len, &g->tcp, now, &notes, ev);
 
-	if (notes.gap) {
-		stat_add(WEIR_STAT_GAP, 1);
-		stat_add(WEIR_STAT_GAP_BYTES, notes.gap_bytes);
-	}
-	if (notes.window)
-		stat_add(WEIR_STAT_WINDOW, 1);
-	if (notes.dup)
-		stat_add(WEIR_STAT_DUP, 1);
+	count_notes(&notes);
 	return seen;
 }
 #endif
+
+/* The rest of the segment goes up as it is. */
+static __noinline void pass_on(struct __sk_buff *skb, struct weir_conn *c, const struct segment *g, struct run *r)
+{
+	side_of(c, r->dir)->flags |= WEIR_S_RAW;
+	for (int i = 0; i < RAW_PIECES; i++)
+		if (send_raw(skb, c, g, r))
+			return;
+	stat_add(WEIR_STAT_STEPS, 1); /* no skb seen here is so long */
+}
+
+/*
+ * The first words of a server whose client began as HTTP/2. An answer in HTTP/1 says that it did not take it so: then what comes is
+ * HTTP/1, or a client could hide behind a preface. True: HTTP/2.
+ */
+static __noinline bool raw_agreed(struct __sk_buff *skb, struct segment *g, struct weir_conn *c, __u64 now)
+{
+	struct {
+		__u8 b[WEIR_RESYNC_LOOK];
+	} look = {};
+	const __u8 *at = look.b;
+	__u32 n = g->len < WEIR_RESYNC_LOOK ? g->len : WEIR_RESYNC_LOOK;
+
+	if (load_bytes(skb, g->at, look.b, n, WEIR_RESYNC_LOOK))
+		return true;
+	asm volatile("" : "+r"(at)); /* as in find_feet() */
+	if (weir_resync(at, n) != WEIR_RESYNC_HEAD)
+		return true;
+	send_raw_end(c, &g->key, now);
+	stat_add(WEIR_STAT_NOT_HTTP, 1);
+	__sync_fetch_and_and(&c->flags, ~(__u32)WEIR_C_RAW);
+	c->in.p.mode = WEIR_LOST;
+	return false;
+}
+
+/* A segment of HTTP/2. */
+static __noinline void raw_payload(struct __sk_buff *skb, struct segment *g, struct weir_conn *c, int dir, __u64 now)
+{
+	struct weir_notes notes = {};
+	struct run r = { .now = now, .dir = (__u32)dir, .end = g->at + g->len };
+#ifdef WEIR_TLS
+	__u32 fresh = g->len, seen = 0;
+#else
+	__u32 fresh, seen = weir_claim_raw(c, dir, g->seq, g->len, &g->tcp, &notes, &fresh);
+#endif
+
+	count_notes(&notes);
+	if (seen >= g->len)
+		return;
+	if (dir == WEIR_REQUEST)
+		c->bytes_in += fresh;
+	else
+		c->bytes_out += fresh;
+	r.off = g->at + seen;
+	pass_on(skb, c, g, &r);
+	flush_bytes(c, &g->key, dir, now);
+}
 
 /* Too many steps: the rest of the segment passes as a hole does. */
 static __noinline void cut_off(struct weir_conn *c, int dir, __u32 n, __u64 now)
@@ -464,6 +542,15 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 #endif
 	__u32 seen;
 
+#ifdef WEIR_TLS
+	/* plaintext has no sequence numbers, and needs none: it is numbered as it comes */
+	g->seq = s->next;
+	s->next += g->len;
+#endif
+	if ((c->flags & WEIR_C_RAW) && (dir == WEIR_REQUEST || (s->flags & WEIR_S_RAW) || raw_agreed(skb, g, c, now))) {
+		raw_payload(skb, g, c, dir, now);
+		return;
+	}
 	seen = claim(c, g, dir, now, &r->ev);
 	if (seen >= g->len)
 		return;
@@ -477,8 +564,14 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 		c->bytes_out += g->len - seen;
 	if (s->p.mode == WEIR_LOST)
 		weir_begin(&s->p, automaton(), dir);
-	if (dir == WEIR_RESPONSE && s->p.mode == WEIR_RAW)
+	/* Nobody was heard to ask: the server speaks first, or the connection is older than we are. */
+	if (dir == WEIR_RESPONSE ? s->p.mode == WEIR_RAW || (s->p.mode == WEIR_START && !c->pushed) : s->p.mode == WEIR_START && !c->pushed && (s->flags & WEIR_S_MID))
 		find_feet(skb, c, &g->key, r);
+	if (c->flags & WEIR_C_RAW) {
+		pass_on(skb, c, g, r);
+		flush_bytes(c, &g->key, dir, now);
+		return;
+	}
 #ifdef WEIR_FAST
 	while (CAN_LOOP())
 		if (message(skb, c, &g->key, r))
@@ -486,7 +579,9 @@ static __always_inline void segment_payload(struct __sk_buff *skb, struct segmen
 #else
 	bpf_loop(MAX_MESSAGES, message_cb, &m, 0);
 #endif
-	if (r->off < g->at + g->len)
+	if (c->flags & WEIR_C_RAW)
+		pass_on(skb, c, g, r);
+	else if (r->off < g->at + g->len)
 		cut_off(c, dir, g->at + g->len - r->off, now);
 	flush_bytes(c, &g->key, dir, now);
 }

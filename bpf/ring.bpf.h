@@ -96,6 +96,102 @@ full:
 	return -1;
 }
 
+#define SEND_RAW(ROOM)                                                                                                 \
+	do {                                                                                                           \
+		struct weir_raw *e = bpf_ringbuf_reserve(&weir_ring, sizeof(*e) + (ROOM), 0);                          \
+                                                                                                                       \
+		if (!e)                                                                                                \
+			goto full;                                                                                     \
+		raw_fill(e, c, g, r);                                                                                  \
+		e->seq = g->seq + (r->off - g->at);                                                                    \
+		e->len = n;                                                                                            \
+		if (load_bytes(skb, r->off, e->data, n, ROOM))                                                         \
+			e->len = 0;                                                                                    \
+		bpf_ringbuf_submit(e, wake);                                                                           \
+		r->off += n;                                                                                           \
+		return r->off >= r->end;                                                                               \
+	} while (0)
+
+static __always_inline void raw_fill(struct weir_raw *e, const struct weir_conn *c, const struct segment *g, const struct run *r)
+{
+	e->type = WEIR_EVENT_RAW;
+	e->dir = (__u8)r->dir;
+	e->flags = (c->flags & WEIR_C_UPGRADED ? WEIR_RAW_UPGRADED : 0) | (r->dir == WEIR_REQUEST && g->tcp.valid ? WEIR_RAW_TCP : 0);
+	e->pad = 0;
+	e->conn = c->id;
+	e->ts = r->now;
+	e->rcv_nxt = g->tcp.rcv_nxt;
+	e->lost[WEIR_REQUEST] = c->in.sent;
+	e->lost[WEIR_RESPONSE] = c->out.sent;
+	e->request = c->out.request;
+	e->pad2 = 0;
+	e->key = g->key;
+}
+
+/* Sends the next piece of [r->off, r->end) of a connection of HTTP/2. 1: there is no more. What the ring does not take is counted. */
+__noinline int send_raw(struct __sk_buff *skb, struct weir_conn *c, const struct segment *g, struct run *r)
+{
+	struct weir_client *cl;
+	__u32 n;
+	int wake = -1;
+
+	if (!c || !g || !r || r->off >= r->end)
+		return 1;
+	/* the frames of a request are not told apart here: those that hold a prompt from those that do not */
+	if ((c->flags & WEIR_C_GHOST) || (r->dir == WEIR_REQUEST && cfg_prompt_blind))
+		return 1;
+	cl = client_of(&g->key, r->now);
+	if (!cl)
+		return 1;
+	n = r->end - r->off;
+	if (n > WEIR_RAW_MAX)
+		n = WEIR_RAW_MAX;
+	if (weir_control.shed < WEIR_SHED_SCAN)
+		wake = ring_allows(cl, n + sizeof(struct weir_raw));
+	if (wake < 0)
+		goto full;
+	if (n <= 448)
+		SEND_RAW(448);
+	if (n <= 2048)
+		SEND_RAW(2048);
+	SEND_RAW(WEIR_RAW_MAX);
+full:
+	n = r->end - r->off;
+	if (r->dir == WEIR_REQUEST)
+		c->in.sent += n;
+	else
+		c->out.sent += n;
+	__sync_fetch_and_add(&cl->raw_lost_bytes, n);
+	stat_add(weir_control.shed >= WEIR_SHED_SCAN ? WEIR_STAT_RAW_SHED : WEIR_STAT_RAW_FULL, 1);
+	stat_add(WEIR_STAT_RAW_BYTES, n);
+	return 1;
+}
+
+/* A connection of HTTP/2 is over. Small, and not part of anybody's share: without it user space keeps the connection long. */
+static __always_inline void send_raw_end(const struct weir_conn *c, const struct weir_conn_key *k, __u64 now)
+{
+	struct weir_raw *e = bpf_ringbuf_reserve(&weir_ring, sizeof(*e), 0);
+
+	if (!e) {
+		stat_add(WEIR_STAT_RAW_FULL, 1);
+		return;
+	}
+	e->type = WEIR_EVENT_RAW;
+	e->dir = 0;
+	e->flags = WEIR_RAW_END | (c->flags & WEIR_C_UPGRADED ? WEIR_RAW_UPGRADED : 0);
+	e->pad = 0;
+	e->len = 0;
+	e->conn = c->id;
+	e->ts = now;
+	e->seq = e->rcv_nxt = 0;
+	e->lost[WEIR_REQUEST] = c->in.sent;
+	e->lost[WEIR_RESPONSE] = c->out.sent;
+	e->request = c->out.request;
+	e->pad2 = 0;
+	e->key = *k;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
 /* It is clear that a response is there: one that answers no request we saw is counted as one. */
 static __always_inline void count_response(struct weir_conn *c, struct weir_client *cl, __u64 now)
 {

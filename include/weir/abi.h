@@ -12,7 +12,7 @@
 
 #include "weir/compiler.h"
 
-#define WEIR_ABI 2
+#define WEIR_ABI 3
 
 /* ---- ceilings ------------------------------------------------------------------------------------ */
 #define WEIR_STATES 1024             /* automaton states; 2 bytes x 256 each: 512 KiB of table */
@@ -56,6 +56,7 @@ struct weir_client {
 	__u64 lost; /* requests whose completion record did not reach the ring */
 	__u64 lost_prompt_tokens, lost_completion_tokens, lost_4xx, lost_5xx, lost_stream_errors;
 	__u64 slices_dropped;
+	__u64 raw_lost_bytes; /* of HTTP/2, which user space reads, what did not reach it */
 	__u64 last_ns;
 	__u64 ring_epoch; /* fair share of the ring (bpf/ring.bpf.h): bytes sent in this epoch */
 	__u64 ring_bytes;
@@ -101,11 +102,15 @@ enum weir_stat {
 	WEIR_STAT_TLS_FULL,     /* calls that found the tables of objects or threads full */
 	WEIR_STAT_TLS_NS,       /* self-timing of the TLS hook, as WEIR_STAT_NS */
 	WEIR_STAT_TLS_NS_RUNS,
+	WEIR_STAT_RAW,          /* connections of HTTP/2: their bytes go up, user space meters them */
+	WEIR_STAT_RAW_FULL,     /* pieces of these not sent: ring full, or fair share */
+	WEIR_STAT_RAW_SHED,     /* the same: self-limit */
+	WEIR_STAT_RAW_BYTES,    /* bytes of both */
 	WEIR_STAT_COUNT,
 };
 
 /* ---- ring events --------------------------------------------------------------------------------- */
-enum weir_event_type { WEIR_EVENT_SLICE = 1, WEIR_EVENT_DONE = 2 };
+enum weir_event_type { WEIR_EVENT_SLICE = 1, WEIR_EVENT_DONE = 2, WEIR_EVENT_RAW = 3 };
 
 enum weir_dir { WEIR_REQUEST = 0, WEIR_RESPONSE = 1 };
 
@@ -176,6 +181,30 @@ struct weir_done {
 	__u64 resp_first_ns, content_ns, resp_last_ns;      /* first byte, first generated content, last byte of the response */
 	__u64 req_bytes, resp_bytes;                        /* heads included */
 	struct weir_conn_key key;
+};
+
+/* raw flags */
+#define WEIR_RAW_END 1      /* the connection is over; no data */
+#define WEIR_RAW_UPGRADED 2 /* it began as HTTP/1: stream 1 answers `request`, which is counted already and still open */
+#define WEIR_RAW_TCP 4      /* rcv_nxt is there */
+#define WEIR_RAW_MAX 16384  /* bytes of one event */
+
+/*
+ * A piece of one direction of a connection that speaks HTTP/2, whose headers only user space can read. Pieces come as the segments do:
+ * those of a response in order, those of a request also out of order and more than once; `seq` says where.
+ */
+struct weir_raw {
+	__u8 type, dir, flags, pad;
+	__u32 len;
+	__u64 conn;
+	__u64 ts;
+	__u32 seq;     /* of data[0] */
+	__u32 rcv_nxt; /* requests: what TCP itself had in order when the segment passed */
+	__u32 lost[2]; /* by direction: bytes that were not sent up so far, modulo 2^32 */
+	__u32 request;
+	__u32 pad2;
+	struct weir_conn_key key;
+	char data[];
 };
 
 /*
@@ -252,6 +281,7 @@ enum weir_action {
 	WEIR_ACT_OPEN,       /* in WEIR_ROOT_SKIP: bracket opens */
 	WEIR_ACT_CLOSE,
 	WEIR_ACT_ARRAY,      /* an array of answers begins: the body, or what it wraps */
+	WEIR_ACT_H2,         /* HTTP/2 begins: arg 0 the client's preface, 1 a response head agrees to it */
 };
 
 /* BATCH: a JSON array, of answers that each count their own tokens. The kernel learns it from how a JSON body begins. */

@@ -18,12 +18,13 @@
 #define WEIR_S_HOT 16 /* a finish reason or an error was seen: what follows of this message is of interest */
 #define WEIR_S_MID 8  /* first seen in the middle: no complaint if what comes is not HTTP */
 #define WEIR_S_PLAIN 32 /* TLS: plaintext has been seen */
+#define WEIR_S_RAW 64   /* HTTP/2: bytes of this side went up */
 
 struct weir_side {
 	__u32 next; /* sequence number expected */
 	__u32 flags;
 	__u64 off;  /* bytes of the current message so far */
-	__u32 sent; /* of these, bytes sent up in slices */
+	__u32 sent; /* of these, bytes sent up in slices; of HTTP/2: bytes of this direction that were not sent up */
 	__u32 request; /* number of the message's request */
 	struct weir_parse p;
 };
@@ -43,6 +44,8 @@ struct weir_request {
 #define WEIR_C_RESET 8      /* the request side is to start afresh at its next segment */
 #define WEIR_C_GHOST 16     /* settled, kept for the bytes that leave after a reset; user space takes it away */
 #define WEIR_C_TLS 32       /* its segments are ciphertext; what is metered comes from the server's TLS library (bpf/tls.bpf.c) */
+#define WEIR_C_RAW 64       /* speaks HTTP/2: its bytes go up as they are */
+#define WEIR_C_UPGRADED 128 /* ... since it was asked to by request out.request, which stream 1 answers */
 
 struct weir_conn {
 	__u64 id;      /* user space relies on the first four fields staying here */
@@ -316,7 +319,7 @@ WEIR_INLINE __u32 weir_gap(struct weir_conn *c, const struct weir_automaton *a, 
 	notes->gap = 1;
 	notes->gap_bytes = gap;
 	s->flags |= WEIR_S_GAP;
-	if (p->mode == WEIR_TUNNEL)
+	if (p->mode >= WEIR_TUNNEL)
 		return 0;
 	if (dir == WEIR_RESPONSE && (p->flags & WEIR_P_SCAN) && (c->reply.flags & WEIR_R_ACTIVE))
 		c->reply.flags |= WEIR_R_PARTIAL;
@@ -394,7 +397,7 @@ WEIR_INLINE __u32 weir_claim(struct weir_conn *c, const struct weir_automaton *a
 		 * needs no waiting. What waits is left to be skipped as a gap later: the sender will not send it twice.
 		 */
 		if (dir == WEIR_REQUEST && t->valid && (__s32)(t->rcv_nxt - s->next) <= 0 &&
-		    !(s->p.mode == WEIR_LENGTH && (__u32)diff <= s->p.remain) && s->p.mode != WEIR_LOST && s->p.mode != WEIR_TUNNEL)
+		    !(s->p.mode == WEIR_LENGTH && (__u32)diff <= s->p.remain) && s->p.mode < WEIR_LOST)
 			return len;
 		*ev |= weir_gap(c, a, dir, (__u32)diff, now, notes);
 		if (dir == WEIR_REQUEST)
@@ -452,6 +455,99 @@ WEIR_INLINE void weir_plain(struct weir_conn *c, const struct weir_automaton *a,
 	s->flags |= WEIR_S_MID;
 	if (dir == WEIR_RESPONSE && !weir_pending(c))
 		weir_response_raw(c, a, now);
+}
+
+/* ---- HTTP/2: whose headers need more memory than there is here, so that user space reads it ------------ */
+
+/* From now on both directions go up. On the response side: with this head, which answers the oldest request; who counts its end is user space. */
+WEIR_INLINE void weir_raw_begin(struct weir_conn *c, int dir)
+{
+	__u32 flags = WEIR_C_RAW;
+
+	if (dir == WEIR_RESPONSE && c->out.p.mode == WEIR_H2 && !(c->reply.flags & WEIR_R_NO_REQUEST)) {
+		flags |= WEIR_C_UPGRADED;
+		c->popped++;
+		if (c->open)
+			c->open--;
+	}
+	c->reply.flags = 0;
+	c->in.sent = c->out.sent = 0;
+	__sync_fetch_and_or(&c->flags, flags);
+}
+
+/*
+ * As weir_claim(). A request's bytes pass also where they repeat others or fill a hole. *fresh gets how many bytes were never counted before,
+ * those of a hole before this segment included.
+ */
+WEIR_INLINE __u32 weir_claim_raw(struct weir_conn *c, int dir, __u32 seq, __u32 len, const struct weir_tcp *t, struct weir_notes *notes, __u32 *fresh)
+{
+	struct weir_side *s = dir == WEIR_REQUEST ? &c->in : &c->out;
+	__u32 end;
+
+	*fresh = 0;
+	if (dir == WEIR_REQUEST && t->valid && (__s32)(seq - t->rcv_end) > 0) {
+		notes->window = 1;
+		return len;
+	}
+	if (dir == WEIR_REQUEST && t->valid && (__s32)(seq + len - t->rcv_nxt) <= 0) {
+		notes->dup = 1;
+		return len;
+	}
+	if (!(s->flags & WEIR_S_STARTED)) {
+		s->flags |= WEIR_S_STARTED;
+		s->next = seq;
+		if (dir == WEIR_REQUEST)
+			c->first = seq;
+	}
+	end = seq + len - s->next;
+	if ((__s32)end <= 0) {
+		if (dir == WEIR_REQUEST)
+			return 0;
+		notes->dup = 1;
+		return len;
+	}
+	s->next = seq + len;
+	*fresh = end;
+	if (dir == WEIR_REQUEST)
+		return 0;
+	if (end <= len)
+		return len - end;
+	notes->gap = 1;
+	notes->gap_bytes = end - len;
+	return 0;
+}
+
+/* Could a frame begin here? Its first byte is the highest of a length: no text begins with it. (RFC 9113 section 6) */
+WEIR_INLINE __u8 weir_h2_frame(const __u8 *b, __u32 n)
+{
+	__u32 len, id;
+
+	if (n < 9 || b[0] || b[3] > 9 || b[5] & 0x80)
+		return 0;
+	len = (__u32)b[1] << 8 | b[2];
+	id = (__u32)b[5] << 24 | (__u32)b[6] << 16 | (__u32)b[7] << 8 | b[8];
+	switch (b[3]) {
+	case 0: /* DATA */
+		return id && !(b[4] & ~0x09);
+	case 1: /* HEADERS */
+		return id && len && !(b[4] & ~0x2d);
+	case 2: /* PRIORITY */
+		return id && len == 5 && !b[4];
+	case 3: /* RST_STREAM */
+		return id && len == 4 && !b[4];
+	case 4: /* SETTINGS */
+		return !id && !(b[4] & ~0x01) && len % 6 == 0 && !(b[4] && len);
+	case 5: /* PUSH_PROMISE */
+		return id && len >= 4 && !(b[4] & ~0x0c);
+	case 6: /* PING */
+		return !id && len == 8 && !(b[4] & ~0x01);
+	case 7: /* GOAWAY */
+		return !id && len >= 8 && !b[4];
+	case 8: /* WINDOW_UPDATE */
+		return len == 4 && !b[4];
+	default: /* CONTINUATION */
+		return id && !(b[4] & ~0x04);
+	}
 }
 
 /* ---- finding one's feet in a response --------------------------------------------------------------- */

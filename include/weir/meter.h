@@ -54,6 +54,7 @@ enum weir_mode {
 	WEIR_RAW,        /* inside a response whose framing was lost: scanned, not framed */
 	WEIR_LOST,       /* not HTTP/1, or out of step: waits for a message to begin with a segment */
 	WEIR_TUNNEL,     /* left HTTP/1 for good */
+	WEIR_H2,         /* left it for HTTP/2 */
 };
 
 /* what one step noticed */
@@ -111,6 +112,7 @@ struct weir_parse {
 #define WEIR_E_TEXT 1
 #define WEIR_E_EMPTY 2
 #define WEIR_E_ROLE 4
+#define WEIR_E_H2C 8 /* in a head: it speaks of changing to HTTP/2 */
 
 /* What a response has told so far. */
 struct weir_reply {
@@ -346,9 +348,10 @@ WEIR_INLINE void weir_head_end(struct weir_parse *p, struct weir_reply *r, const
 		*ev |= WEIR_EV_HEAD;
 		if (r->status == 101) {
 			*ev |= WEIR_EV_TUNNEL;
-			p->mode = WEIR_TUNNEL;
+			p->mode = r->event & WEIR_E_H2C ? WEIR_H2 : WEIR_TUNNEL;
 			return;
 		}
+		r->event = 0;
 		if ((p->flags & WEIR_P_NO_BODY) || r->status == 204 || r->status == 304) {
 			weir_message_end(p, r, a, dir, ev);
 			return;
@@ -425,6 +428,14 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 		return;
 	case WEIR_ACT_ENCODED:
 		p->flags |= WEIR_P_ENCODED;
+		return;
+	case WEIR_ACT_H2:
+		if (arg) {
+			r->event |= dir == WEIR_RESPONSE ? WEIR_E_H2C : 0;
+		} else {
+			*ev |= WEIR_EV_TUNNEL;
+			p->mode = WEIR_H2;
+		}
 		return;
 	default:
 		break;

@@ -363,6 +363,9 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 	c->ctx = o->ctx;
 	c->v6_prefix = o->v6_prefix ? o->v6_prefix : 64;
 	c->prompt_blind = o->prompt_blind;
+	c->extras = extras_new();
+	if (!c->extras)
+		return -ENOMEM;
 	c->ring_bytes = ring_size(o->ring_bytes ? o->ring_bytes : CAPTURE_RING_DEFAULT);
 	libbpf_set_print(libbpf_log);
 
@@ -439,6 +442,7 @@ struct capture *capture_free(struct capture *c)
 	closep(&c->automaton_fd);
 	free(c->aged);
 	losses_free(c->losses);
+	extras_free(c->extras);
 	soft_free(c->soft);
 	free(c);
 	return NULL;
@@ -552,6 +556,10 @@ const char *capture_stat_name(enum weir_stat s, bool *ret_loss)
 		[WEIR_STAT_TLS_FULL] = { "tls_table_full", true },
 		[WEIR_STAT_TLS_NS] = { "tls_timed_ns", false },
 		[WEIR_STAT_TLS_NS_RUNS] = { "tls_timed_runs", false },
+		[WEIR_STAT_RAW] = { "http2_connections", false },
+		[WEIR_STAT_RAW_FULL] = { "http2_full", true },
+		[WEIR_STAT_RAW_SHED] = { "http2_shed", true },
+		[WEIR_STAT_RAW_BYTES] = { "http2_bytes_lost", true },
 		[WEIR_STAT_NS] = { "timed_ns", false },
 		[WEIR_STAT_NS_RUNS] = { "timed_runs", false },
 	};

@@ -91,6 +91,12 @@ struct capture_cursor {
 int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max);
 
 /*
+ * Adds to the counters of the client at the far end of a connection: what user space counts (HTTP/2). It shows in
+ * capture_clients() and in the sums; the map itself, as `bpftool map dump` shows it, has the kernel's own part only.
+ */
+void capture_count(struct capture *c, const struct weir_conn_key *conn, const struct weir_client *more);
+
+/*
  * Ageing, a part of the tables per call (about 4,096 entries), so that no call takes long. Clients with nothing open that were
  * silent for client_idle_ns are removed, their counters are added to their server's `aged` sum; connections silent for
  * conn_idle_ns are forgotten. Negative errno is of no consequence: the next call tries again.

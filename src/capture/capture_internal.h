@@ -3,6 +3,7 @@
 #define WEIR_CAPTURE_INTERNAL_H
 
 #include "capture/capture.h"
+#include "capture/extras.h"
 #include "capture/soft_maps.h"
 
 struct bpf_object;
@@ -37,6 +38,7 @@ struct capture {
 	struct aged *aged;
 	size_t aged_count;
 	struct losses *losses;
+	struct extras *extras;
 
 	struct soft *soft; /* the meter in user space; NULL: in the kernel */
 	struct soft_maps soft_maps;

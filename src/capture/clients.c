@@ -36,6 +36,45 @@ static int clients_batch(int fd, struct capture_cursor *cur, struct weir_client_
 	return (int)count;
 }
 
+static bool is_local(void *ctx, const uint8_t addr[16])
+{
+	const struct capture *c = ctx;
+	__u8 value;
+
+	return bpf_map_lookup_elem(c->addrs_fd, addr, &value) == 0;
+}
+
+/* The kernel made the client's entry when it counted the bytes; where the table was full, that of `other`. */
+void capture_count(struct capture *c, const struct weir_conn_key *conn, const struct weir_client *more)
+{
+	static const struct weir_client zero;
+	struct weir_client_key key;
+	struct weir_client *sum, v;
+
+	extras_key(conn, c->v6_prefix, is_local, c, &key);
+	sum = extras_find(c->extras, &key);
+	if (!sum) {
+		if (bpf_map_lookup_elem(c->clients_fd, &key, &v) < 0 && bpf_map_update_elem(c->clients_fd, &key, &zero, BPF_NOEXIST) < 0) {
+			key.flags = WEIR_CLIENT_OTHER;
+			memset(key.client, 0, sizeof(key.client));
+			bpf_map_update_elem(c->others_fd, &key, &zero, BPF_NOEXIST);
+		}
+		sum = extras_make(c->extras, &key);
+	}
+	if (sum)
+		capture_add(sum, more);
+}
+
+static void extras_add(const struct capture *c, const struct weir_client_key *keys, struct weir_client *values, int n)
+{
+	for (int i = 0; i < n; i++) {
+		const struct weir_client *more = extras_find(c->extras, &keys[i]);
+
+		if (more)
+			capture_add(&values[i], more);
+	}
+}
+
 int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_client_key *keys, struct weir_client *values, size_t max)
 {
 	for (;;) {
@@ -52,6 +91,7 @@ int capture_clients(struct capture *c, struct capture_cursor *cur, struct weir_c
 			c->no_batch = true; /* before 5.6 */
 			n = clients_one_by_one(fd, cur, keys, values, max);
 		}
+		extras_add(c, keys, values, n);
 		if (n)
 			return n;
 	}
@@ -82,6 +122,7 @@ void capture_add(struct weir_client *a, const struct weir_client *b)
 	a->lost_5xx += b->lost_5xx;
 	a->lost_stream_errors += b->lost_stream_errors;
 	a->slices_dropped += b->slices_dropped;
+	a->raw_lost_bytes += b->raw_lost_bytes;
 	a->last_ns = MAX(a->last_ns, b->last_ns);
 }
 
@@ -114,7 +155,7 @@ static struct aged *aged_of(struct capture *c, const struct weir_client_key *cli
 static void client_age(struct capture *c, const struct weir_client_key *key)
 {
 	struct aged *a = aged_of(c, key);
-	struct weir_client v;
+	struct weir_client v, more;
 	int r;
 
 	if (!a)
@@ -128,6 +169,8 @@ static void client_age(struct capture *c, const struct weir_client_key *key)
 	if (r < 0)
 		return;
 	capture_add(&a->sum, &v);
+	if (extras_take(c->extras, key, &more))
+		capture_add(&a->sum, &more);
 	losses_forget(c->losses, key);
 }
 
@@ -155,7 +198,7 @@ static int clients_age(struct capture *c, uint64_t now, uint64_t idle)
 }
 
 /* A connection that holds a request is kept for so long: a model may think for an hour, and to forget it would leave the
- * request open in its client's counters for ever. */
+ * request open in its client's counters for ever. One of HTTP/2 likewise: what its headers refer to could not be learnt again. */
 #define PENDING_IDLE_NS (24 * 3600 * UINT64_C(1000000000))
 #define GHOST_NS (2 * UINT64_C(1000000000)) /* a reset connection's last bytes leave within one send(2) */
 
@@ -172,7 +215,7 @@ static int conns_age(struct capture *c, uint64_t now, uint64_t idle)
 		if (r < 0 && r != -ENOENT)
 			break;
 		for (__u32 i = 0; i < count; i++) {
-			uint64_t rest = values[i].flags & WEIR_C_GHOST ? GHOST_NS : values[i].open ? PENDING_IDLE_NS : idle;
+			uint64_t rest = values[i].flags & WEIR_C_GHOST ? GHOST_NS : values[i].open || (values[i].flags & WEIR_C_RAW) ? PENDING_IDLE_NS : idle;
 
 			if (values[i].last_ns + rest < now && !values[i].users)
 				bpf_map_delete_elem(c->conns_fd, &keys[i]);

@@ -89,17 +89,18 @@ static int client_report(struct losses *l, const struct weir_client_key *key, co
 	if (2 * (l->used + 1) > l->slots && (r = slots_grow(l)) < 0)
 		return r;
 	old = slot_find(l, key);
+	delta.requests -= old->requests;
+	if (!delta.requests)
+		return 0; /* what else there is goes with the next */
 	if (!old->requests)
 		l->used++;
-	delta.requests -= old->requests;
 	delta.prompt_tokens -= old->prompt_tokens;
 	delta.completion_tokens -= old->completion_tokens;
 	delta.status_4xx -= old->status_4xx;
 	delta.status_5xx -= old->status_5xx;
 	delta.stream_errors -= old->stream_errors;
 	*old = now;
-	if (delta.requests)
-		fn(ctx, &delta);
+	fn(ctx, &delta);
 	return 0;
 }
 

@@ -8,7 +8,7 @@
 #define BUCKETS 16384u           /* chains stay short up to 64k connections */
 #define CACHE_MAX 4096u          /* clients that one drain may touch before their counters are written back */
 #define AGE_BUCKETS (BUCKETS / SOFT_AGE_PARTS)
-#define RECORD_MAX (sizeof(struct weir_slice) + WEIR_SLICE_HEAD) /* the largest record that the meter makes */
+#define RECORD_MAX (sizeof(struct weir_raw) + WEIR_RAW_MAX) /* the largest record that the meter makes */
 
 struct link {
 	struct weir_conn_key key;
@@ -369,7 +369,7 @@ void soft_age(struct soft *s, uint64_t now_ns, uint64_t idle_ns, uint64_t pendin
 		while (*at) {
 			const struct weir_conn *c = &(*at)->conn;
 
-			if (c->last_ns + (c->open ? pending_idle_ns : idle_ns) < now_ns)
+			if (c->last_ns + (c->open || (c->flags & WEIR_C_RAW) ? pending_idle_ns : idle_ns) < now_ns)
 				conn_drop(s, at);
 			else
 				at = &(*at)->next;

@@ -59,6 +59,7 @@ struct agent {
 	double cpu_s;                     /* used when the last second ended */
 	uint64_t stats[WEIR_STAT_COUNT];
 	uint64_t started_ns, seconds;
+	uint64_t feed_lost; /* when losses were last told */
 	uint64_t drains;
 	int drain_ms;
 	bool stop, failed, state_error;
@@ -101,6 +102,13 @@ static void on_left_open(void *ctx, const struct anomaly *a)
 	struct agent *g = ctx;
 
 	sinks_emit(&g->sinks, a);
+}
+
+static void on_count(void *ctx, const struct weir_conn_key *key, const struct weir_client *more)
+{
+	const struct agent *g = ctx;
+
+	capture_count(g->capture, key, more);
 }
 
 static double wall_now(void)
@@ -340,6 +348,7 @@ static void limit_apply(struct agent *g, enum limit_level before)
 	enum limit_level now = g->limit.level;
 
 	capture_set_shed(g->capture, (enum weir_shed)MIN(now, LIMIT_SCAN));
+	feed_set_shed(g->feed, (enum weir_shed)MIN(now, LIMIT_SCAN));
 	if ((now == LIMIT_HOOK) != (before == LIMIT_HOOK)) {
 		int r = capture_pause(g->capture, now == LIMIT_HOOK);
 
@@ -369,6 +378,7 @@ static void limit_check(struct agent *g, const uint64_t now[WEIR_STAT_COUNT], do
 }
 
 /* ---- once a second --------------------------------------------------------------------------------- */
+/* Each sum only grows; one that stands still says that nobody's losses changed. */
 static uint64_t losses_of(const uint64_t s[WEIR_STAT_COUNT])
 {
 	return s[WEIR_STAT_RING_FULL] + s[WEIR_STAT_RING_FAIR] + s[WEIR_STAT_SLICE_SHED];
@@ -379,8 +389,9 @@ static void losses_tell(struct agent *g, const uint64_t now[WEIR_STAT_COUNT])
 {
 	int r;
 
-	if (losses_of(now) == losses_of(g->stats))
+	if (losses_of(now) == losses_of(g->stats) && feed_lost(g->feed) == g->feed_lost)
 		return;
+	g->feed_lost = feed_lost(g->feed);
 	r = capture_losses(g->capture, feed_loss, g->feed);
 	if (r < 0)
 		log_warning("cannot read the counters: %s", strerror(-r));
@@ -408,8 +419,10 @@ static void second(struct agent *g, double elapsed_s)
 	}
 	feed_arrivals(g->feed);
 	losses_tell(g, now);
-	if (g->seconds % STREAMS_PERIOD_S == 0)
+	if (g->seconds % STREAMS_PERIOD_S == 0) {
 		capture_streams(g->capture, feed_stream, g->feed);
+		feed_streams(g->feed);
+	}
 	feed_second(g->feed);
 	state_tick(g->state, wall_now());
 	records_flush(&g->records);
@@ -564,6 +577,7 @@ static void summary(struct agent *g)
 		if (capture_stat_name((enum weir_stat)i, &loss) && loss && g->stats[i])
 			str_addf(&lost, " %s %llu", capture_stat_name((enum weir_stat)i, NULL), (unsigned long long)g->stats[i]);
 	}
+	feed_write_losses(g->feed, &lost);
 	if (t.sum.lost)
 		str_addf(&lost, " requests_without_record %llu", (unsigned long long)t.sum.lost);
 	if (accounts_evicted(g->accounts))
@@ -643,7 +657,7 @@ static int key_take(const struct agent_opts *o, uint8_t key[AGENT_KEY_BYTES])
 static int begin(struct agent *g)
 {
 	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g };
-	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file, .identity = &g->o->identity };
+	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file, .identity = &g->o->identity, .count = on_count, .ctx = g };
 	const struct state_opts state = { .dir = g->o->state, .live = true, .emit = on_left_open, .ctx = g };
 	const struct dialect_file *own = g->o->dialect_file;
 	struct priv_user user;

@@ -5,6 +5,7 @@
 #include "cmd/agent_told.h"
 #include "decode/assemble.h"
 #include "decode/dialect_file.h"
+#include "decode/h2.h"
 #include "decode/shapes.h"
 #include "decode/software.h"
 
@@ -109,6 +110,24 @@ void feed_stream(void *feed, uint64_t conn, uint32_t request, int64_t tokens)
 	struct feed *f = feed;
 
 	assemble_open_stream(f->assemble, conn, request, tokens, on_stream, f);
+}
+
+void feed_streams(struct feed *f)
+{
+	assemble_open_streams(f->assemble, on_stream, f);
+}
+
+void feed_set_shed(struct feed *f, enum weir_shed level)
+{
+	assemble_set_shed(f->assemble, level);
+}
+
+static void on_count(void *ctx, const struct weir_conn_key *key, const struct weir_client *more)
+{
+	const struct feed *f = ctx;
+
+	if (f->o.count)
+		f->o.count(f->o.ctx, key, more);
 }
 
 /* ---- losses ---------------------------------------------------------------------------------------- */
@@ -247,6 +266,66 @@ static void identity_write_json(const struct identity_stats *s, struct str *out)
 	json_end(out, '}');
 }
 
+/* What user space counted of HTTP/2. `loss`: something was not metered. */
+static const struct {
+	const char *name;
+	size_t at;
+	bool loss;
+} h2_names[] = {
+	{ "connections", offsetof(struct h2_stats, connections), false },
+	{ "streams", offsetof(struct h2_stats, streams), false },
+	{ "settled", offsetof(struct h2_stats, settled), false },
+	{ "undecodable", offsetof(struct h2_stats, undecodable), true },
+	{ "bad_blocks", offsetof(struct h2_stats, bad_blocks), true },
+	{ "long_blocks", offsetof(struct h2_stats, long_blocks), true },
+	{ "cut_heads", offsetof(struct h2_stats, cut_heads), true },
+	{ "bad_frames", offsetof(struct h2_stats, bad_frames), true },
+	{ "resyncs", offsetof(struct h2_stats, resyncs), false },
+	{ "unframed_bytes", offsetof(struct h2_stats, unframed_bytes), true },
+	{ "gaps", offsetof(struct h2_stats, gaps), true },
+	{ "gap_bytes", offsetof(struct h2_stats, gap_bytes), true },
+	{ "skipped", offsetof(struct h2_stats, skipped), true },
+	{ "stray", offsetof(struct h2_stats, stray), false },
+	{ "evicted_streams", offsetof(struct h2_stats, evicted_streams), true },
+	{ "evicted_connections", offsetof(struct h2_stats, evicted_connections), true },
+	{ "no_memory", offsetof(struct h2_stats, no_memory), true },
+	{ "bad_numbers", offsetof(struct h2_stats, bad_numbers), true },
+};
+
+static uint64_t h2_value(const struct feed *f, size_t i)
+{
+	uint64_t v;
+
+	memcpy(&v, (const char *)assemble_h2_stats(f->assemble) + h2_names[i].at, sizeof(v));
+	return v;
+}
+
+static void h2_write_json(const struct feed *f, struct str *out)
+{
+	json_key(out, "http2");
+	json_begin(out, '{');
+	for (size_t i = 0; i < ARRAY_SIZE(h2_names); i++)
+		json_kuint(out, h2_names[i].name, h2_value(f, i));
+	json_kuint(out, "open_connections", assemble_h2_stats(f->assemble)->open_connections);
+	json_kuint(out, "open_streams", assemble_h2_stats(f->assemble)->open_streams);
+	json_kuint(out, "bytes", assemble_h2_stats(f->assemble)->bytes);
+	json_end(out, '}');
+}
+
+void feed_write_losses(const struct feed *f, struct str *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(h2_names); i++)
+		if (h2_names[i].loss && h2_value(f, i))
+			str_addf(out, " http2_%s %llu", h2_names[i].name, (unsigned long long)h2_value(f, i));
+}
+
+uint64_t feed_lost(const struct feed *f)
+{
+	const struct h2_stats *s = assemble_h2_stats(f->assemble);
+
+	return s->skipped + s->evicted_streams + s->no_memory;
+}
+
 void feed_write_json(const struct feed *f, struct str *out)
 {
 	const struct assemble_stats *s = assemble_stats(f->assemble);
@@ -274,6 +353,7 @@ void feed_write_json(const struct feed *f, struct str *out)
 	identity_write_json(&s->identity, out);
 	accounts_write_json(f->o.accounts, out);
 	hidden_write_json(f->o.hidden, out);
+	h2_write_json(f, out);
 }
 
 void feed_write_unknown(const struct feed *f, struct str *out)
@@ -283,7 +363,7 @@ void feed_write_unknown(const struct feed *f, struct str *out)
 
 int feed_open(const struct feed_opts *o, struct feed **ret)
 {
-	struct assemble_opts ao = { .automaton = o->automaton, .identity = o->identity, .arrival = on_arrival, .complete = on_complete };
+	struct assemble_opts ao = { .automaton = o->automaton, .identity = o->identity, .count = on_count, .arrival = on_arrival, .complete = on_complete };
 	struct feed *f = calloc(1, sizeof(*f));
 	char host[256] = "";
 	int r;

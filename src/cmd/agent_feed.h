@@ -30,6 +30,9 @@ struct feed_opts {
 	const struct identity_rules *identity; /* outlives the feed */
 	struct accounts *accounts;
 	struct hidden *hidden;
+	/* What was counted here, not in the kernel, of the client at the far end of a connection. */
+	void (*count)(void *ctx, const struct weir_conn_key *key, const struct weir_client *more);
+	void *ctx;
 };
 
 int feed_open(const struct feed_opts *o, struct feed **ret);
@@ -43,6 +46,9 @@ void feed_arrivals(struct feed *f);
 void feed_loss(void *feed, const struct loss *l);
 /* A stream that is still open has so many tokens by now. */
 void feed_stream(void *feed, uint64_t conn, uint32_t request, int64_t tokens);
+/* The same of all streams whose tokens are counted here (HTTP/2). */
+void feed_streams(struct feed *f);
+void feed_set_shed(struct feed *f, enum weir_shed level);
 /* About once a second: silence moves the detector's clock. */
 void feed_second(struct feed *f);
 /* No more events: what is half assembled goes out. */
@@ -51,6 +57,10 @@ void feed_finish(struct feed *f);
 uint64_t feed_count(const struct feed *f); /* records made */
 /* Whose word on the true client was taken and whose was not. */
 const struct identity_stats *feed_identity(const struct feed *f);
+/* Requests that are counted in the clients' `lost` without a trace in the kernel's statistics. */
+uint64_t feed_lost(const struct feed *f);
+/* Appends " name number" of each kind of loss that happened here. */
+void feed_write_losses(const struct feed *f, struct str *out);
 /* Adds what the assembler counted, for `stats`. */
 void feed_write_json(const struct feed *f, struct str *out);
 

@@ -76,6 +76,7 @@ void client_write_json(struct str *out, const struct weir_client_key *key, const
 	json_kint(out, "open", v->open);
 	json_kuint(out, "aborted", v->aborted);
 	json_kuint(out, "lost", v->lost);
+	json_kuint(out, "lost_bytes", v->raw_lost_bytes);
 	json_end(out, '}');
 	str_addc(out, '\n');
 }

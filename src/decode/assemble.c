@@ -341,6 +341,11 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 		a->stats.no_memory++;
 		return r;
 	}
+	if (e->dir == WEIR_REQUEST && (e->flags & WEIR_SLICE_MSG_DONE)) {
+		p->whole = e->off + e->len;
+		if (p->open_ended)
+			p->expect = p->whole;
+	}
 	if (e->dir == WEIR_RESPONSE) {
 		r = request_over(a, p, 0);
 	} else {
@@ -437,8 +442,57 @@ int assemble_event(struct assemble *a, const void *event, size_t n)
 	}
 	if (n && *type == WEIR_EVENT_SLICE && (uintptr_t)event % 8 == 0 && slice_makes_sense(event, n))
 		return on_slice(a, event);
+	if (n && *type == WEIR_EVENT_RAW && (uintptr_t)event % 8 == 0) {
+		r = h2_event(a->h2, event, n);
+		if (r != -EBADMSG)
+			return r;
+	}
 	a->stats.bad_events++;
 	return -EBADMSG;
+}
+
+/* ---- HTTP/2 --------------------------------------------------------------------------------------- */
+static void on_h2_event(void *ctx, const void *data, size_t n)
+{
+	assemble_event(ctx, data, n);
+}
+
+static void on_h2_count(void *ctx, const struct weir_conn_key *key, const struct weir_client *more)
+{
+	const struct assemble *a = ctx;
+
+	if (a->opts.count)
+		a->opts.count(a->opts.ctx, key, more);
+}
+
+struct telling {
+	struct assemble *a;
+	void (*tell)(void *ctx, const struct record *r, int64_t fresh);
+	void *ctx;
+};
+
+static void on_h2_stream(void *ctx, uint64_t conn, uint32_t request, int64_t tokens)
+{
+	const struct telling *t = ctx;
+
+	assemble_open_stream(t->a, conn, request, tokens, t->tell, t->ctx);
+}
+
+void assemble_open_streams(struct assemble *a, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx)
+{
+	struct telling t = { a, tell, ctx };
+
+	h2_streams(a->h2, on_h2_stream, &t);
+}
+
+void assemble_set_shed(struct assemble *a, enum weir_shed level)
+{
+	h2_set_shed(a->h2, level);
+}
+
+const struct h2_stats *assemble_h2_stats(const struct assemble *a)
+{
+	return h2_stats(a->h2);
 }
 
 /* ---- life ----------------------------------------------------------------------------------------- */
@@ -468,6 +522,8 @@ int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
 	a->software = software_new();
 	if (prompt_new(opts->key, &a->prompt) < 0)
 		return -ENOMEM;
+	if (h2_new(&(struct h2_opts){ .automaton = opts->automaton, .event = on_h2_event, .count = on_h2_count, .ctx = a }, &a->h2) < 0)
+		return -ENOMEM;
 	if (!a->buckets || !a->estimate || !a->shapes || !a->software)
 		return -ENOMEM;
 	a->mask = buckets - 1;
@@ -479,6 +535,7 @@ struct assemble *assemble_free(struct assemble *a)
 {
 	if (!a)
 		return NULL;
+	h2_free(a->h2);
 	for (int i = 0; i < 2; i++)
 		while (a->lru[i].oldest)
 			pending_drop(a, a->lru[i].oldest);

@@ -1,7 +1,7 @@
 /*
  * assemble.h - ring events in, request records out.
  *
- * Slices and completion records (weir/abi.h) are put together by connection and number of the request. Memory is bounded
+ * Slices and completion records (weir/abi.h) - of HTTP/2 they are made here, out of its bytes (h2.h) - are put together by connection and number of the request. Memory is bounded
  * whatever comes: bytes per request, bytes in all, requests in all; what does not fit pushes out the request that was silent
  * longest, and is counted. The bytes of a request are read once, then zeroed and freed; records hold lengths and a keyed hash,
  * never a prompt or a key. Nothing here trusts an event: a wrong one is refused and counted.
@@ -27,6 +27,7 @@
 #define ASSEMBLE_BYTES_DEFAULT (8u << 20)     /* of slices and texts kept; a quarter of the agent's own budget */
 
 struct dialect;
+struct h2_stats;
 struct shapes;
 
 struct assemble_opts {
@@ -40,6 +41,8 @@ struct assemble_opts {
 	bool (*announced)(void *ctx, uint64_t conn, const struct weir_conn_key *at, uint8_t ret[16]);
 	uint32_t max_open;                      /* 0: the default */
 	size_t max_bytes;                       /* 0: the default */
+	/* Exchanges over HTTP/2 are counted here, not in the kernel: to be added to the client's counters (h2.h). May be NULL. */
+	void (*count)(void *ctx, const struct weir_conn_key *key, const struct weir_client *more);
 	/*
 	 * A request is here: head and body, or what is known when its answer begins or assemble_tell_waiting() is called. The record is
 	 * valid during the call. May be NULL.
@@ -98,6 +101,13 @@ struct assemble_source {
 };
 struct assemble_source assemble_source(const struct assemble *a);
 
+/* The same for all streams of HTTP/2, whose tokens are known here. */
+void assemble_open_streams(struct assemble *a, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
+
+/* What is no longer made of HTTP/2: see enum weir_shed. For HTTP/1 the kernel sheds. */
+void assemble_set_shed(struct assemble *a, enum weir_shed level);
+
+const struct h2_stats *assemble_h2_stats(const struct assemble *a);
 const struct assemble_stats *assemble_stats(const struct assemble *a);
 const struct estimate *assemble_estimate(const struct assemble *a);
 /* What the server at this end of a connection says it is (software.h): the second word of its records' label. NULL: not known. */

@@ -6,6 +6,7 @@
 #include "decode/dialect.h"
 #include "decode/estimate.h"
 #include "decode/identity.h"
+#include "decode/h2.h"
 #include "decode/prompt.h"
 #include "decode/shapes.h"
 #include "decode/software.h"
@@ -62,6 +63,8 @@ struct pending {
 	const char *software; /* of the server, as it was known when the request arrived; NULL: it was not */
 	int64_t told;     /* tokens of it that the detector has heard of */
 	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
+	uint64_t whole;   /* the same, as it turned out; 0: it is not over */
+	bool open_ended;  /* HTTP/2: its head did not say */
 	struct weir_conn_key key;
 	struct pending *chain;        /* of the hash bucket */
 	struct pending *older, *newer; /* by last event */
@@ -95,6 +98,7 @@ struct assemble {
 	struct software *software;
 	const struct pending *told; /* of whom a callback is being told */
 	struct prompt *prompt;
+	struct h2 *h2;
 	struct pending **buckets;
 	uint32_t mask; /* buckets - 1 */
 	struct {

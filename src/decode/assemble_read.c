@@ -327,7 +327,8 @@ int read_request(struct assemble *a, struct pending *p, uint64_t seen_bytes, boo
 	if (http_parse_head(text, &h) < 0 || h.is_response)
 		return 0;
 	chunked = is_chunked(&h);
-	p->expect = expected_bytes(&h, chunked);
+	p->open_ended = h.is_h2 && !http_header(&h, "content-length").n;
+	p->expect = p->open_ended ? p->whole : expected_bytes(&h, chunked);
 	final |= all_there(p);
 	r = read_head(a, p, &h);
 	if (r == 0 && h.complete && !p->dialect && !f->is_get && !http_header(&h, "content-encoding").n)

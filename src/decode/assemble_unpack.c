@@ -100,7 +100,7 @@ int unpack_response(const struct assemble *a, const struct pending *p, struct un
 				x.parse.flags = WEIR_P_SCAN;
 				weir_body_begin(&x.parse, x.dfa);
 			}
-		} else if (wire.mode == WEIR_LOST || wire.mode == WEIR_TUNNEL) {
+		} else if (wire.mode >= WEIR_LOST) {
 			r = -EBADMSG;
 			break;
 		} else {

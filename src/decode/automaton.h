@@ -30,7 +30,7 @@ struct automaton_key {
 	uint8_t slot;
 };
 
-#define AUTOMATON_KEYS_MAX 16 /* room in WEIR_STATES is for about seven words of ten letters; fewer where they are longer */
+#define AUTOMATON_KEYS_MAX 16 /* room in WEIR_STATES is for about four words of ten letters; fewer where they are longer */
 
 /* The same with a user's own keys; what the table has already is no error. -EINVAL: a name means something else in the table. */
 int automaton_build_with(const struct automaton_key *keys, size_t n, struct weir_automaton *ret);

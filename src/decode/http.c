@@ -106,6 +106,7 @@ int http_parse_head(struct span text, struct http_head *ret)
 		if (!is_method(h.method))
 			return -EBADMSG;
 		h.target = take_word(&line);
+		h.is_h2 = span_eq(line, SPAN("HTTP/2"));
 		if (whole && !h.target.n)
 			return -EBADMSG;
 		split_target(&h);

@@ -14,6 +14,7 @@
 struct http_head {
 	bool is_response;
 	bool complete; /* the blank line was seen */
+	bool is_h2;    /* request: "HTTP/2" at the end of its first line, which is how h2.h writes it */
 	struct span method, target;
 	struct span path;    /* of the target: no scheme, host, query or fragment; empty where there is none */
 	struct span query;   /* what follows the '?' */

@@ -52,6 +52,8 @@ static const struct automaton_pattern patterns[] = {
 	METHOD("PATCH", 0),
 	METHOD("CONNECT", 2),
 	METHOD("TRACE", 0),
+	/* No method: how the preface of HTTP/2 begins. States are scarce; the rest of it is user space's to check. */
+	{ WEIR_ROOT_REQUEST, "%zPRI ", WEIR_ACT_H2, 0 },
 	{ WEIR_ROOT_RESPONSE, "HTTP/1.%v ", WEIR_ACT_STATUS, 0 },
 
 	/* ---- heads ---- */
@@ -61,6 +63,7 @@ static const struct automaton_pattern patterns[] = {
 	BOTH_HEADS("\ntransfer-encoding:%l%mchunked%e", WEIR_ACT_CHUNKED),
 	/* Whatever is not "identity" cannot be read in the kernel, also an encoding not yet invented. */
 	{ HEADER(RESPONSE, "content-encoding") "%o%i", WEIR_ACT_ENCODED, 0 },
+	{ HEADER(RESPONSE, "upgrade") "%oh2c", WEIR_ACT_H2, 1 },
 	TYPE("application/json", WEIR_BODY_JSON),
 	TYPE("text/event-stream", WEIR_BODY_SSE),
 	TYPE("application/x-ndjson", WEIR_BODY_NDJSON),

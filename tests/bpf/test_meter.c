@@ -484,7 +484,7 @@ static void aborted(void **state)
 
 static void not_http(void **state)
 {
-	static const char *const rubbish[] = { "\x16\x05\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\0\0\0\0", "GETX / HTTP/1.1\r\n\r\n", "hello" };
+	static const char *const rubbish[] = { "\x16\x05\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRIX * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\0\0\0\0", "GETX / HTTP/1.1\r\n\r\n", "hello" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rubbish); i++) {

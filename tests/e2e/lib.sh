@@ -169,9 +169,9 @@ weir_stop() {
 
 weir_rss_kib() { awk '/^VmRSS/{print $2}' "/proc/$WEIR_PID/status"; }
 
-drive() { # drive TARGET <PLAN: sets TOLD and LOG
+drive() { # drive TARGET <PLAN: sets TOLD and LOG; DRIVER="PYTHON FILE" drives in another way
 	TOLD=$WORK/told.json LOG=$WORK/log.jsonl
-	${IN_CLIENT:+ip netns exec "$IN_CLIENT"} "$PYTHON" "$E2E/driver.py" --timeout "${DRIVE_TIMEOUT:-60}" --log "$LOG" "$1" - >"$TOLD"
+	${IN_CLIENT:+ip netns exec "$IN_CLIENT"} ${DRIVER:-"$PYTHON" "$E2E/driver.py"} --timeout "${DRIVE_TIMEOUT:-60}" --log "$LOG" "$1" - >"$TOLD"
 }
 
 drive_errors() { "$PYTHON" -c 'import json,sys; print("; ".join(json.load(open(sys.argv[1]))["errors"][:3]) or "driver failed")' "$TOLD" 2>&1; }
@@ -228,10 +228,12 @@ software_is() {
 }
 
 # case_run NAME PORT [OPTIONS OF case_compare...] <PLAN: weir watches that port of a server that runs, clients do what the plan says.
+# WEIR_OPTIONS are weir's.
 case_run() {
 	local name=$1 port=$2
 	shift 2
-	if ! weir_start --port "$port"; then
+	# shellcheck disable=SC2086
+	if ! weir_start --port "$port" ${WEIR_OPTIONS:-}; then
 		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
 	elif ! drive "127.0.0.1:$port"; then
 		fail "$name" "$(drive_errors)"
