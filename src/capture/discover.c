@@ -1,5 +1,6 @@
 #include "capture/discover.h"
 
+#include "capture/attacher.h"
 #include "capture/procfs.h"
 
 #include <ctype.h>
@@ -13,6 +14,8 @@
 #define FDS_MAX 65536        /* descriptors looked at per process */
 #define TCP_TABLE_MAX (8u << 20) /* bytes of one /proc/PID/net/tcp: 55,000 sockets; listening ones come first */
 #define CMDLINE_MAX 4096     /* the name and the port stand at its start */
+#define MAPS_MAX (1u << 20)  /* of one process's mappings; libraries are mapped early */
+#define ANCESTORS_MAX 8      /* between a server and what started its container */
 
 struct proc {
 	int pid, ppid;
@@ -29,6 +32,7 @@ struct netns {
 struct scan {
 	int proc_fd;
 	const struct discover_opts *opts;
+	const struct discover_result *before;
 	struct discover_result *result;
 	struct proc *procs;
 	size_t proc_count;
@@ -136,30 +140,68 @@ static struct netns *netns_of(struct scan *s, int pid_fd)
 	return ns;
 }
 
-static void port_add(struct scan *s, uint16_t port, int pid, bool automatic, struct span name)
+const struct discover_port *discover_find(const struct discover_result *r, uint32_t netns, uint16_t port)
 {
-	struct discover_result *r = s->result;
-	struct discover_port *p;
-
 	for (size_t i = 0; i < r->count; i++)
-		if (r->port[i].port == port) {
-			r->port[i].automatic &= automatic;
-			return;
-		}
-	if (r->count == DISCOVER_PORTS_MAX) {
-		r->cut++;
-		return;
-	}
-	p = &r->port[r->count++];
-	*p = (struct discover_port){ .port = port, .pid = pid, .automatic = automatic };
-	for (size_t i = 0; i < MIN(name.n, sizeof(p->server) - 1); i++)
-		p->server[i] = isalnum((unsigned char)name.p[i]) || strchr("._-+", name.p[i]) ? name.p[i] : '?';
+		if (r->port[i].port == port && r->port[i].netns == netns)
+			return &r->port[i];
+	return NULL;
 }
 
-/* Adds the ports on which this process holds a listening socket. `only`: of these, if it is among them. */
-static int process_ports(struct scan *s, int pid, int pid_fd, bool automatic, struct span name, uint16_t only)
+static void owner_add(struct discover_result *r, const struct discover_owner *o)
 {
-	struct netns *ns = netns_of(s, pid_fd);
+	for (size_t i = 0; i < r->owners; i++)
+		if (r->owner[i].pid == o->pid && r->owner[i].netns == o->netns && r->owner[i].port == o->port)
+			return;
+	if (r->owners == DISCOVER_OWNERS_MAX)
+		r->cut++;
+	else
+		r->owner[r->owners++] = *o;
+}
+
+/* Who holds a port, and how it came to be looked at. */
+struct holder {
+	int pid, pid_fd;
+	bool automatic, given;
+	struct span name;
+};
+
+static void port_describe(struct scan *s, const struct holder *h, struct discover_port *p);
+
+static void port_add(struct scan *s, const struct netns *ns, uint16_t port, const struct holder *h)
+{
+	struct discover_result *r = s->result;
+	struct discover_owner owner = { .pid = h->pid, .netns = (uint32_t)ns->inode, .port = port, .given = h->given };
+	struct discover_port *p = (struct discover_port *)discover_find(r, owner.netns, port);
+
+	attacher_start_ticks(h->pid_fd, &owner.start);
+	if (p) {
+		p->automatic &= h->automatic;
+	} else if (r->count == DISCOVER_PORTS_MAX) {
+		r->cut++;
+		return;
+	} else {
+		p = &r->port[r->count++];
+		*p = (struct discover_port){ .port = port, .pid = h->pid, .automatic = h->automatic, .given = h->given, .netns = owner.netns, .start = owner.start };
+		for (size_t i = 0; i < MIN(h->name.n, sizeof(p->server) - 1); i++)
+			p->server[i] = isalnum((unsigned char)h->name.p[i]) || strchr("._-+", h->name.p[i]) ? h->name.p[i] : '?';
+		port_describe(s, h, p);
+	}
+	owner_add(r, &owner);
+}
+
+static bool is_among(uint16_t port, const uint16_t *ports, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ports[i] == port)
+			return true;
+	return false;
+}
+
+/* Adds the ports on which this process holds a listening socket. `only`: where one is among these, no other; of given ones, these alone. */
+static int process_ports(struct scan *s, const struct holder *h, const uint16_t *only, size_t only_count)
+{
+	struct netns *ns = netns_of(s, h->pid_fd);
 	CLEANUP(closep) int fd_fd = -1;
 	bool has_only = false;
 	struct dirent *e;
@@ -170,7 +212,7 @@ static int process_ports(struct scan *s, int pid, int pid_fd, bool automatic, st
 		return -EACCES;
 	if (!ns->count)
 		return 0;
-	fd_fd = openat(pid_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd_fd = openat(h->pid_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd_fd < 0)
 		return -errno;
 	dir = fdopendir(fd_fd);
@@ -192,9 +234,9 @@ static int process_ports(struct scan *s, int pid, int pid_fd, bool automatic, st
 				if (ns->listen[i].inode != inode)
 					continue;
 				if (pass == 0)
-					has_only |= only && ns->listen[i].port == only;
-				else if (!has_only || ns->listen[i].port == only)
-					port_add(s, ns->listen[i].port, pid, automatic, name);
+					has_only |= is_among(ns->listen[i].port, only, only_count);
+				else if (is_among(ns->listen[i].port, only, only_count) || !(has_only || h->given))
+					port_add(s, ns, ns->listen[i].port, h);
 			}
 		}
 	}
@@ -307,11 +349,89 @@ static bool works_for_another(const struct scan *s, int pid_fd, const struct pro
 	return parent_fd >= 0 && process_server(parent_fd, &parent) == 1 && strcmp(parent.name, server->name) != 0;
 }
 
+/* The name and the image of the container that it runs in, and of what started that. */
+static struct container_facts container_of(struct scan *s, int pid_fd, const struct procfs_workload *w)
+{
+	struct container_facts f = { 0 };
+	char cmdline[CMDLINE_MAX], stat[1024];
+	ssize_t n = 0;
+	int ppid, fd = dup(pid_fd);
+
+	for (int i = 0; i < ANCESTORS_MAX && fd >= 0; i++) {
+		const char *word;
+
+		n = file_read(fd, "stat", stat, sizeof(stat));
+		close(fd);
+		if (n <= 0 || procfs_parse_ppid((struct span){ stat, (size_t)n }, &ppid) < 0 || ppid <= 1) {
+			fd = -1, n = 0;
+			break;
+		}
+		fd = process_open(s, ppid);
+		n = fd < 0 ? 0 : file_read(fd, "cmdline", cmdline, sizeof(cmdline));
+		word = n > 0 ? memchr(cmdline, '\0', (size_t)n) : NULL;
+		if (word && word - cmdline >= 6 && !memcmp(word - 6, "conmon", 6))
+			break;
+		n = 0;
+	}
+	closep(&fd);
+	container_facts(s->opts->root, w, (struct span){ cmdline, n > 0 ? (size_t)n : 0 }, &f);
+	return f;
+}
+
+/* A TLS library among its mappings. What a process calls its files is its own affair: the name is one of ours. */
+static const char *tls_library(struct scan *s, int pid_fd)
+{
+	static const char *const names[] = { "libssl.so.3", "libssl.so.1.1", "libgnutls.so.30", "libssl-", "libboringssl" };
+	CLEANUP(closep) int fd = openat(pid_fd, "maps", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	size_t kept = 0, total = 0;
+	ssize_t n;
+
+	while (fd >= 0 && total < MAPS_MAX && (n = read(fd, s->buffer + kept, s->buffer_cap - kept)) > 0) {
+		size_t have = kept + (size_t)n;
+
+		for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+			if (memmem(s->buffer, have, names[i], strlen(names[i])))
+				return strcmp(names[i], "libssl-") ? names[i] : "libssl";
+		kept = MIN(have, (size_t)32); /* a name may lie across two pieces */
+		memmove(s->buffer, s->buffer + have - kept, kept);
+		total += (size_t)n;
+	}
+	return "";
+}
+
+/* Costs some reads: once for each process that holds a port, not at each scan. */
+static void port_describe(struct scan *s, const struct holder *h, struct discover_port *p)
+{
+	const struct discover_port *old = s->before ? discover_find(s->before, p->netns, p->port) : NULL;
+	struct procfs_workload w;
+	struct container_facts f = { 0 };
+	char text[4096];
+	ssize_t n;
+
+	snprintf(p->tls, sizeof(p->tls), "%s", old && old->pid == p->pid && old->start == p->start && *old->tls ? old->tls : tls_library(s, h->pid_fd));
+	if (old && old->pid == p->pid && old->start == p->start) {
+		memcpy(p->workload, old->workload, sizeof(p->workload));
+		memcpy(p->image, old->image, sizeof(p->image));
+		return;
+	}
+	n = file_read(h->pid_fd, "cgroup", text, sizeof(text));
+	procfs_parse_cgroup((struct span){ text, n > 0 ? (size_t)n : 0 }, &w);
+	if (w.container[0])
+		f = container_of(s, h->pid_fd, &w);
+	memcpy(p->image, f.image, sizeof(p->image));
+	if (w.pod[0])
+		snprintf(p->workload, sizeof(p->workload), "pod=%s", *f.name ? f.name : w.pod);
+	else if (w.container[0])
+		snprintf(p->workload, sizeof(p->workload), "container=%.*s", *f.name ? (int)sizeof(f.name) : 12, *f.name ? f.name : w.container);
+	else if (w.unit[0])
+		snprintf(p->workload, sizeof(p->workload), "unit=%s", w.unit);
+}
+
 static void process_scan(struct scan *s, const struct proc *p)
 {
 	CLEANUP(closep) int pid_fd = process_open(s, p->pid);
 	struct procfs_server server = { 0 };
-	struct span who = { 0 };
+	struct holder h = { .pid = p->pid, .pid_fd = pid_fd };
 	char comm[32];
 	ssize_t m;
 	int known;
@@ -331,22 +451,103 @@ static void process_scan(struct scan *s, const struct proc *p)
 		if (known && server.inner && !named)
 			return; /* the server's own back end: the same request once more */
 		m = file_read(pid_fd, "comm", comm, sizeof(comm));
-		who = known ? span_of(server.name) : (struct span){ comm, m > 1 ? (size_t)m - 1 : 0 };
-		if (process_ports(s, p->pid, pid_fd, false, who, 0) < 0)
+		h.name = known ? span_of(server.name) : (struct span){ comm, m > 1 ? (size_t)m - 1 : 0 };
+		if (process_ports(s, &h, NULL, 0) < 0)
 			s->result->hidden++;
 	} else if (s->opts->automatic && known && !server.inner) {
-		if (process_ports(s, p->pid, pid_fd, true, span_of(server.name), server.port_hint) < 0)
+		h.automatic = true;
+		h.name = span_of(server.name);
+		if (process_ports(s, &h, &server.port_hint, server.port_hint ? 1 : 0) < 0)
 			s->result->hidden++;
 	}
 }
 
-int discover_scan(const struct discover_opts *opts, struct discover_result *ret)
+/* ---- ports that are watched anyway ------------------------------------------------------------------ */
+
+/* Which sockets they are now; 0: none. */
+static uint64_t given_sum(struct scan *s, const struct netns *ns)
 {
-	struct scan s = { .opts = opts, .result = ret, .buffer_cap = 32768 };
+	uint64_t sum = 0;
+
+	for (size_t i = 0; ns && i < ns->count; i++)
+		if (is_among(ns->listen[i].port, s->opts->ports, s->opts->port_count))
+			sum = (sum ^ ns->listen[i].inode ^ (uint64_t)ns->listen[i].port << 48) * UINT64_C(0x9e3779b97f4a7c15);
+	return sum;
+}
+
+static bool still_there(const struct scan *s, int pid, uint64_t start)
+{
+	CLEANUP(closep) int fd = process_open(s, pid);
+	uint64_t now;
+
+	return fd >= 0 && attacher_start_ticks(fd, &now) == 0 && now == start;
+}
+
+static void given_copy(struct scan *s)
+{
+	struct discover_result *r = s->result;
+
+	for (size_t i = 0; i < s->before->owners; i++) {
+		const struct discover_owner *o = &s->before->owner[i];
+
+		if (o->given && still_there(s, o->pid, o->start))
+			owner_add(r, o);
+	}
+	for (size_t i = 0; i < s->before->count && r->count < DISCOVER_PORTS_MAX; i++) {
+		const struct discover_port *p = &s->before->port[i];
+
+		/* Whoever held it first may have gone; as long as the socket is there, another holds it, and it is the same server. */
+		if (p->given && !discover_find(r, p->netns, p->port))
+			r->port[r->count++] = *p;
+	}
+}
+
+static void given_look(struct scan *s, uint64_t netns)
+{
+	for (size_t i = 0; i < s->proc_count; i++) {
+		CLEANUP(closep) int pid_fd = process_open(s, s->procs[i].pid);
+		struct holder h = { .pid = s->procs[i].pid, .pid_fd = pid_fd, .given = true };
+		struct procfs_server server = { 0 };
+		char link[64], comm[32];
+		uint64_t inode;
+		ssize_t n;
+
+		n = pid_fd < 0 || h.pid == 1 ? -1 : readlinkat(pid_fd, "ns/net", link, sizeof(link));
+		if (n < 0 || procfs_parse_link((struct span){ link, (size_t)n }, "net", &inode) < 0 || inode != netns)
+			continue;
+		n = file_read(pid_fd, "comm", comm, sizeof(comm));
+		h.name = process_server(pid_fd, &server) == 1 ? span_of(server.name) : (struct span){ comm, n > 1 ? (size_t)n - 1 : 0 };
+		process_ports(s, &h, s->opts->ports, s->opts->port_count);
+	}
+}
+
+static void given_scan(struct scan *s)
+{
+	CLEANUP(closep) int self = openat(s->proc_fd, "self", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct netns *ns = self < 0 ? NULL : netns_of(s, self);
+
+	s->result->given = given_sum(s, ns);
+	if (!s->result->given)
+		return;
+	if (s->before && s->before->given == s->result->given)
+		given_copy(s);
+	else
+		given_look(s, ns->inode);
+}
+
+int discover_scan(const struct discover_opts *opts, const struct discover_result *before, struct discover_result *ret)
+{
+	struct scan s = { .opts = opts, .result = ret, .before = before, .buffer_cap = 32768 };
+	CLEANUP(freep) char *proc = NULL;
 	int r;
 
-	*ret = (struct discover_result){ 0 };
-	s.proc_fd = open(opts->proc ? opts->proc : "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret->count = ret->owners = ret->hidden = ret->cut = 0;
+	ret->given = 0;
+	if (asprintf(&proc, "%s/proc", opts->root ? opts->root : "") < 0) {
+		proc = NULL;
+		return -ENOMEM;
+	}
+	s.proc_fd = open(proc, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s.proc_fd < 0)
 		return -ENOENT;
 	s.buffer = malloc(s.buffer_cap);
@@ -357,6 +558,8 @@ int discover_scan(const struct discover_opts *opts, struct discover_result *ret)
 		for (size_t i = 0; i < s.proc_count; i++)
 			if (opts->automatic || s.procs[i].wanted)
 				process_scan(&s, &s.procs[i]);
+		if (opts->port_count)
+			given_scan(&s);
 	}
 	for (size_t i = 0; i < s.netns_count; i++)
 		free(s.netns[i].listen);

@@ -231,6 +231,8 @@ static const struct known {
 	bool inner;
 } known[] = {
 	{ "vllm", NULL, "vllm", false },
+	{ "vllm-router*", NULL, "vllm-router", false },
+	{ "vllm_router*", NULL, "vllm-router", false },
 	{ "vllm.entrypoints.*", NULL, "vllm", false },
 	{ "VLLM::EngineCore*", NULL, "vllm", true },
 	{ "VLLM::Worker*", NULL, "vllm", true },
@@ -243,11 +245,14 @@ static const struct known {
 	{ "sglang::*", NULL, "sglang", false },
 	{ "sglang.*", NULL, "sglang", false },
 	{ "sglang_router*", NULL, "sglang", false },
+	{ "sglang-router*", NULL, "sglang", false },
+	{ "sgl-router*", NULL, "sglang", false },
 	{ "text-generation-launcher", NULL, "tgi", false },
 	{ "text-generation-router*", NULL, "tgi", false },
 	{ "text-generation-server", NULL, "tgi", true },
 	{ "text-embeddings-router", NULL, "tei", false },
 	{ "llama-server", NULL, "llama.cpp", false },
+	{ "llama-swap", NULL, "llama-swap", false },
 	{ "llama_cpp.server", NULL, "llama-cpp-python", false },
 	{ "ollama", "runner", "ollama", true },
 	{ "ollama_llama_server", NULL, "ollama", true },
@@ -282,7 +287,10 @@ static const struct known {
 	{ "uvicorn", "litellm", "uvicorn", false },
 	{ "uvicorn", "openai", "uvicorn", false },
 	{ "gunicorn", "vllm", "uvicorn", false },
-	{ "gunicorn", "litellm", "uvicorn", false },
+	{ "gunicorn", "litellm", "litellm", false },
+	{ "gunicorn:", "vllm", "uvicorn", false }, /* as setproctitle writes it */
+	{ "gunicorn:", "litellm", "litellm", false },
+	{ "hypercorn", "litellm", "litellm", false },
 };
 
 /* What runs a script that is named after it. */
@@ -349,6 +357,11 @@ static uint16_t port_hint(const struct span *args, size_t n)
 
 static bool any_arg_has(const struct span *args, size_t n, const char *needle)
 {
+	struct span title = n ? args[0] : (struct span){ 0 };
+
+	field_next(&title); /* what follows the first word of a title is told like arguments */
+	if (title.n && memmem(title.p, title.n, needle, strlen(needle)))
+		return true;
 	for (size_t i = 1; i < n; i++)
 		if (memmem(args[i].p, args[i].n, needle, strlen(needle)))
 			return true;

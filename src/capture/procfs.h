@@ -42,6 +42,25 @@ int procfs_parse_inet6(struct span line, uint8_t ret_addr[16]);
 /* Inode out of a link such as "socket:[123]" or "net:[4026531840]". 0, or -EINVAL. */
 int procfs_parse_link(struct span link, const char *kind, uint64_t *ret_inode);
 
+#define PROCFS_NAME_MAX 80 /* of a unit or container; systemd's own limit is 255, longer ones are cut */
+
+/* What the control group of a process says of where it belongs. Empty where it says nothing; printable, without blanks or '='. */
+struct procfs_workload {
+	char runtime[16];   /* docker, containerd, cri-o, podman, lxc; empty where only the id is told */
+	char container[65]; /* id, 64 digits in hex, or the name of an LXC container; of nested ones the innermost */
+	char pod[37];       /* uid of a Kubernetes pod */
+	char unit[PROCFS_NAME_MAX]; /* innermost systemd service outside of containers; no sessions, no transient ones */
+};
+
+/* The whole of /proc/PID/cgroup, of either version. */
+void procfs_parse_cgroup(struct span text, struct procfs_workload *ret);
+
+/*
+ * "llm-7d9f8b6c5-x2x4z" -> "llm", "llm-0" -> "llm": what stays of a pod's name when it is replaced (Deployment, StatefulSet, DaemonSet,
+ * Job). In place.
+ */
+void procfs_pod_workload(char *name);
+
 /* A known model server. */
 struct procfs_server {
 	const char *name;

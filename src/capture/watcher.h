@@ -11,18 +11,27 @@
 #include "capture/discover.h"
 
 enum watcher_type {
-	WATCHER_FOUND = 1, /* a port to watch; repeated when another process takes it over */
-	WATCHER_GONE,      /* nothing of ours listens there any more */
+	WATCHER_FOUND = 1, /* a port to watch, or (given) who listens on a watched one; repeated when any of it changes */
+	WATCHER_GONE,      /* nothing of ours listens there any more, in that namespace */
+	WATCHER_OWNER,     /* a process that holds the port's listening socket: pid, netns, port */
+	WATCHER_DISOWNED,  /* ... does so no longer */
 	WATCHER_SCANNED,   /* one scan is over; port: how many ports it found */
 };
 
 struct watcher_message {
 	uint32_t type;
 	uint32_t pid;
+	uint32_t netns;
 	uint16_t port;
-	uint8_t automatic;
-	uint8_t pad;
-	char server[24]; /* printable, NUL-terminated */
+	uint8_t automatic, given;
+	uint8_t elsewhere; /* GONE: the port is still found in another namespace */
+	uint8_t pad[7];
+	uint64_t start;
+	/* printable, NUL-terminated; as in struct discover_port */
+	char server[24];
+	char workload[DISCOVER_WORKLOAD_MAX];
+	char image[CONTAINER_IMAGE_MAX];
+	char tls[24];
 };
 
 #define WATCHER_PERIOD_MS 2000

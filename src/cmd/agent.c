@@ -48,6 +48,7 @@ struct agent {
 	struct records_out records;
 	struct agent_socket *socket;
 	struct agent_ports *ports;
+	struct hops *hops;
 	struct accounts *accounts;
 	struct hidden *hidden;
 	struct weir_automaton *automaton;
@@ -181,6 +182,16 @@ static int loop_open(struct agent *g)
 	return r < 0 ? r : epoll_add(g, g->second_fd, TAG_SECOND);
 }
 
+static void hops_begin(struct agent *g, const char *cgroup_mount)
+{
+	int r = hops_open(cgroup_mount, &g->hops);
+
+	if (r < 0)
+		log_warning("cannot see who makes a connection here (%s), continuing without: a request that passes two watched servers is counted at both",
+			    strerror(-r));
+	g->ports->hops = g->hops;
+}
+
 static int capture_begin(struct agent *g)
 {
 	const struct agent_opts *o = g->o;
@@ -212,6 +223,8 @@ static int capture_begin(struct agent *g)
 		log_warning("%s is not the root of the cgroup hierarchy: servers outside of it are not seen", mount.path);
 	co.cgroup_mount = mount.path;
 	r = capture_open(&co, &g->capture, &where);
+	if (r == 0)
+		hops_begin(g, mount.path);
 	free(mount.path);
 	if (r < 0) {
 		agent_complain_open(r, where);
@@ -238,6 +251,8 @@ static void addresses_tell(struct agent *g)
 static int ports_begin(struct agent *g)
 {
 	g->ports->capture = g->capture;
+	g->ports->named = feed_workload;
+	g->ports->ctx = g->feed;
 	for (size_t i = 0; i < g->o->port_count; i++)
 		agent_ports_given(g->ports, g->o->port[i]);
 	addresses_tell(g);
@@ -289,13 +304,15 @@ static void watcher_event(struct agent *g)
 	}
 }
 
+/* Runs also where all ports are given: who listens there, and what becomes of him, is told all the same. */
 static int watcher_begin(struct agent *g)
 {
+	struct discover_opts look = g->o->discover;
 	int r;
 
-	if (!g->o->discover.pid_count && !g->o->discover.automatic)
-		return 0;
-	r = watcher_start(&g->o->discover, &g->watcher_fd, &g->watcher_pid);
+	look.port_count = MIN(g->o->port_count, (size_t)DISCOVER_GIVEN_MAX);
+	memcpy(look.ports, g->o->port, look.port_count * sizeof(*look.ports));
+	r = watcher_start(&look, &g->watcher_fd, &g->watcher_pid);
 	if (r == 0)
 		r = epoll_add(g, g->watcher_fd, TAG_WATCHER);
 	if (r < 0)
@@ -770,6 +787,7 @@ int agent_run(const struct agent_opts *o)
 	agent_socket_free(g.socket);
 	helper_end(&g.watcher_fd, &g.watcher_pid);
 	agent_tls_end(&g.tls);
+	hops_free(g.hops);
 	capture_free(g.capture);
 	feed_free(g.feed);
 	accounts_free(g.accounts);

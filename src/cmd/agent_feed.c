@@ -7,7 +7,6 @@
 #include "decode/dialect_file.h"
 #include "decode/h2.h"
 #include "decode/shapes.h"
-#include "decode/software.h"
 
 #include <math.h>
 #include <time.h>
@@ -161,14 +160,12 @@ static void loss_tell(struct feed *f, struct record *r, uint64_t *told)
 }
 
 /* The label that the server's records have. */
-static void loss_label(const struct feed *f, const struct weir_client_key *key, const char *server, char label[SERVER_TEXT + SOFTWARE_MAX])
+static void loss_label(const struct feed *f, const struct weir_client_key *key, char label[ASSEMBLE_LABEL_MAX])
 {
 	struct weir_conn_key at = { .netns = key->netns, .lport = key->port };
-	const char *software;
 
 	memcpy(at.laddr, key->server, sizeof(at.laddr));
-	software = assemble_software(f->assemble, &at);
-	snprintf(label, SERVER_TEXT + SOFTWARE_MAX, "%s%s%s", server, software ? " " : "", software ? software : "");
+	assemble_label(f->assemble, &at, label, ASSEMBLE_LABEL_MAX);
 }
 
 /*
@@ -185,14 +182,14 @@ void feed_loss(void *feed, const struct loss *l)
 		{ l->status_5xx, 500, NULL },
 		{ l->stream_errors, 200, "error" },
 	};
-	char server[SERVER_TEXT], label[SERVER_TEXT + SOFTWARE_MAX], client[ADDRESS_TEXT];
+	char server[SERVER_TEXT], label[ASSEMBLE_LABEL_MAX], client[ADDRESS_TEXT];
 	double now = microseconds(wall_now());
 	uint64_t told;
 	bool first = true;
 
 	server_text(l->key.server, l->key.port, server);
 	address_text(l->key.client, client);
-	loss_label(f, &l->key, server, label);
+	loss_label(f, &l->key, label);
 	told = told_take(f->told, span_of(server), span_of(client), l->requests, l->open);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct record r;
@@ -223,6 +220,13 @@ void feed_loss(void *feed, const struct loss *l)
 void feed_arrivals(struct feed *f)
 {
 	assemble_tell_waiting(f->assemble);
+}
+
+void feed_workload(void *feed, uint32_t netns, uint16_t port, struct span name)
+{
+	struct feed *f = feed;
+
+	assemble_set_workload(f->assemble, netns, port, name);
 }
 
 /* ---- the rest -------------------------------------------------------------------------------------- */

@@ -44,6 +44,8 @@ void feed_event(void *feed, const void *data, size_t n);
 void feed_arrivals(struct feed *f);
 /* What the counters saw beyond the records. */
 void feed_loss(void *feed, const struct loss *l);
+/* What runs behind a port is called so; an empty name: it is not known any more. */
+void feed_workload(void *feed, uint32_t netns, uint16_t port, struct span name);
 /* A stream that is still open has so many tokens by now. */
 void feed_stream(void *feed, uint64_t conn, uint32_t request, int64_t tokens);
 /* The same of all streams whose tokens are counted here (HTTP/2). */

@@ -5,6 +5,7 @@
 #define WEIR_CMD_AGENT_PORTS_H
 
 #include "capture/capture.h"
+#include "capture/hops.h"
 #include "capture/watcher.h"
 #include "decode/record.h"
 
@@ -24,11 +25,34 @@ struct port_note {
 	uint64_t gone_s;  /* when its listener went away */
 };
 
+/* Who listens where, by network namespace and port. */
+struct port_listener {
+	uint32_t netns, pid;
+	uint16_t port;
+	bool gone;
+	uint64_t start;
+	char server[24], workload[DISCOVER_WORKLOAD_MAX], image[CONTAINER_IMAGE_MAX];
+};
+
+#define PORT_PAIRS_MAX 64 /* outer and inner listeners that were told of */
+#define PORT_PAIRS_PERIOD_S 10
+
 struct agent_ports {
 	struct capture *capture;
+	/* What runs behind a port has a name, or (empty) none any more. */
+	void (*named)(void *ctx, uint32_t netns, uint16_t port, struct span workload);
+	void *ctx;
+	struct port_listener listener[DISCOVER_PORTS_MAX];
+	size_t listeners;
+	struct {
+		uint16_t outer, inner;
+	} pair[PORT_PAIRS_MAX];
+	size_t pairs;
+	struct hops *hops; /* NULL: this kernel does not tell them */
 	struct port_note note[65536]; /* by port */
 	unsigned watched;
 	bool scanned; /* the helper has looked at least once */
+	bool owners_full;
 };
 
 void agent_ports_given(struct agent_ports *p, uint16_t port);

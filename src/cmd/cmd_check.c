@@ -45,9 +45,10 @@ static void print_table(const struct probe_result *p, const struct discover_resu
 		if (*it->lost)
 			printf("%-18s %-9s -> %s\n", "", "", it->lost);
 	}
-	printf("\n%-8s %-8s %s\n", "PORT", "PID", "SERVER");
+	printf("\n%-8s %-8s %-16s %-28s %s\n", "PORT", "PID", "SERVER", "RUNS AS", "TLS LIBRARY");
 	for (size_t i = 0; i < d->count; i++)
-		printf("%-8u %-8d %s\n", d->port[i].port, d->port[i].pid, d->port[i].server);
+		printf("%-8u %-8d %-16s %-28s %s\n", d->port[i].port, d->port[i].pid, d->port[i].server, *d->port[i].workload ? d->port[i].workload : "-",
+		       *d->port[i].tls ? d->port[i].tls : "-");
 	if (!d->count)
 		printf("no known model server listens here; --port N watches any\n");
 	if (d->hidden)
@@ -83,6 +84,13 @@ static int print_json(const struct probe_result *p, const struct discover_result
 		json_kuint(&out, "port", d->port[i].port);
 		json_kint(&out, "pid", d->port[i].pid);
 		json_kstring(&out, "server", span_of(d->port[i].server));
+		json_kuint(&out, "netns", d->port[i].netns);
+		if (*d->port[i].workload)
+			json_kstring(&out, "workload", span_of(d->port[i].workload));
+		if (*d->port[i].image)
+			json_kstring(&out, "image", span_of(d->port[i].image));
+		if (*d->port[i].tls)
+			json_kstring(&out, "tls_library", span_of(d->port[i].tls));
 		json_end(&out, '}');
 	}
 	json_end(&out, ']');
@@ -119,7 +127,7 @@ static int check(bool json, const char *socket)
 		log_error("cannot check: %s", strerror(-r));
 		return EXIT_FAILURE;
 	}
-	r = discover_scan(&look, servers);
+	r = discover_scan(&look, NULL, servers);
 	if (r < 0)
 		log_warning("cannot look for servers: %s", strerror(-r));
 	check_clients_ask(socket, &clients);

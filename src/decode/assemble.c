@@ -305,6 +305,7 @@ static int on_request(struct assemble *a, struct pending *p, const struct weir_s
 
 	if (first) {
 		p->software = software_of(a->software, &p->key);
+		p->workload = workloads_of(a->workloads, p->key.netns, p->key.lport);
 		r = read_request(a, p, 0, false);
 		p->timestamp = wall_seconds(a, e->ts);
 		waiting_add(a, p);
@@ -391,14 +392,17 @@ static int on_done(struct assemble *a, const struct weir_done *d)
 		blank.request = d->request;
 		blank.key = d->key;
 		blank.software = software_of(a->software, &d->key);
+		blank.workload = workloads_of(a->workloads, d->key.netns, d->key.lport);
 		facts_init(&blank.facts);
 		record_complete(a, &blank, d, NULL);
 		return 0;
 	}
 	p->key = d->key;
 	waiting_remove(a, p); /* its arrival and its end are told at once */
-	if (!p->arrived)
+	if (!p->arrived) {
 		p->software = software_of(a->software, &d->key);
+		p->workload = workloads_of(a->workloads, d->key.netns, d->key.lport);
+	}
 	r = request_over(a, p, d->req_bytes);
 	if (d->flags & WEIR_DONE_ENCODED) {
 		int u_r = unpack_response(a, p, &u);
@@ -520,11 +524,12 @@ int assemble_new(const struct assemble_opts *opts, struct assemble **ret)
 	a->estimate = estimate_new();
 	a->shapes = shapes_new();
 	a->software = software_new();
+	a->workloads = workloads_new();
 	if (prompt_new(opts->key, &a->prompt) < 0)
 		return -ENOMEM;
 	if (h2_new(&(struct h2_opts){ .automaton = opts->automaton, .event = on_h2_event, .count = on_h2_count, .ctx = a }, &a->h2) < 0)
 		return -ENOMEM;
-	if (!a->buckets || !a->estimate || !a->shapes || !a->software)
+	if (!a->buckets || !a->estimate || !a->shapes || !a->software || !a->workloads)
 		return -ENOMEM;
 	a->mask = buckets - 1;
 	*ret = TAKE_PTR(a);
@@ -544,6 +549,7 @@ struct assemble *assemble_free(struct assemble *a)
 	shapes_free(a->shapes);
 	software_free(a->software);
 	prompt_free(a->prompt);
+	workloads_free(a->workloads);
 	explicit_bzero(a, sizeof(*a));
 	free(a);
 	return NULL;
@@ -581,9 +587,9 @@ const struct estimate *assemble_estimate(const struct assemble *a)
 	return a->estimate;
 }
 
-const char *assemble_software(const struct assemble *a, const struct weir_conn_key *at)
+void assemble_set_workload(struct assemble *a, uint32_t netns, uint16_t port, struct span name)
 {
-	return software_of(a->software, at);
+	workloads_set(a->workloads, netns, port, name);
 }
 
 const struct shapes *assemble_shapes(const struct assemble *a)

@@ -10,8 +10,8 @@
  * response. ttft_ms, for streams only, runs from the last byte of the request (the upload is the client's affair) to the
  * first generated content, which is neither the response's head nor a role-only event.
  *
- * `server` is "address:port", and behind a blank the server's software where it was known when the request arrived: a request's
- * beginning and its end carry the same label, whatever was learnt between them.
+ * `server` is "address:port", and behind blanks the server's software and its workload ("unit=vllm.service"), where they were known when
+ * the request arrived: a request's beginning and its end carry the same label, whatever was learnt between them.
  */
 #ifndef WEIR_DECODE_ASSEMBLE_H
 #define WEIR_DECODE_ASSEMBLE_H
@@ -110,8 +110,11 @@ void assemble_set_shed(struct assemble *a, enum weir_shed level);
 const struct h2_stats *assemble_h2_stats(const struct assemble *a);
 const struct assemble_stats *assemble_stats(const struct assemble *a);
 const struct estimate *assemble_estimate(const struct assemble *a);
-/* What the server at this end of a connection says it is (software.h): the second word of its records' label. NULL: not known. */
-const char *assemble_software(const struct assemble *a, const struct weir_conn_key *at);
+/* What runs there (workloads.h): from now on a word of its records' label. */
+void assemble_set_workload(struct assemble *a, uint32_t netns, uint16_t port, struct span name);
+/* The label that a record of the server at this end of a connection has now; cut at cap, NUL-terminated. */
+#define ASSEMBLE_LABEL_MAX 256
+void assemble_label(const struct assemble *a, const struct weir_conn_key *at, char *ret, size_t cap);
 const struct shapes *assemble_shapes(const struct assemble *a);
 
 #endif

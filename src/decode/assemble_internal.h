@@ -10,6 +10,7 @@
 #include "decode/prompt.h"
 #include "decode/shapes.h"
 #include "decode/software.h"
+#include "decode/workloads.h"
 
 #define PIECES_MAX 24 /* holes in one message's slices, less one: head, tail and a few hot ones */
 
@@ -60,7 +61,7 @@ struct pending {
 	bool waiting; /* its head is here, its body not yet: the arrival is still to be told */
 	bool trimmed; /* which list it is in */
 	double timestamp; /* where arrived or waiting */
-	const char *software; /* of the server, as it was known when the request arrived; NULL: it was not */
+	const char *software, *workload; /* of the server, as they were known when the request arrived; NULL: they were not */
 	int64_t told;     /* tokens of it that the detector has heard of */
 	uint64_t expect;  /* bytes of the request by its own account; 0: not known */
 	uint64_t whole;   /* the same, as it turned out; 0: it is not over */
@@ -96,6 +97,7 @@ struct assemble {
 	struct estimate *estimate;
 	struct shapes *shapes;
 	struct software *software;
+	struct workloads *workloads;
 	const struct pending *told; /* of whom a callback is being told */
 	struct prompt *prompt;
 	struct h2 *h2;

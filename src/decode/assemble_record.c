@@ -5,7 +5,8 @@
 #include <math.h>
 
 #define ADDRESS_MAX (INET6_ADDRSTRLEN + 8) /* brackets and port */
-#define LABEL_MAX (ADDRESS_MAX + 1 + SOFTWARE_MAX)
+#define LABEL_MAX (ADDRESS_MAX + 1 + SOFTWARE_MAX + 1 + WORKLOAD_NAME_MAX)
+_Static_assert(LABEL_MAX <= ASSEMBLE_LABEL_MAX, "a label fits where it is asked for");
 
 double wall_seconds(const struct assemble *a, uint64_t ns)
 {
@@ -28,13 +29,24 @@ static struct span address(char buf[ADDRESS_MAX], const uint8_t addr[16], uint16
 	return (struct span){ buf, n > 0 ? MIN((size_t)n, ADDRESS_MAX - 1) : 0 };
 }
 
-/* "address:port software" */
+/* "address:port software unit=name" */
+static struct span label_write(char *buf, size_t cap, const struct weir_conn_key *at, const char *software, const char *workload)
+{
+	char text[ADDRESS_MAX];
+	struct span where = address(text, at->laddr, at->lport);
+	int n = snprintf(buf, cap, "%.*s%s%s%s%s", (int)where.n, where.p, software ? " " : "", software ? software : "", workload ? " " : "", workload ? workload : "");
+
+	return (struct span){ buf, MIN((size_t)MAX(n, 0), cap - 1) };
+}
+
 static struct span label(char buf[LABEL_MAX], const struct pending *p)
 {
-	struct span at = address(buf, p->key.laddr, p->key.lport);
-	int n = p->software ? snprintf(buf + at.n, LABEL_MAX - at.n, " %s", p->software) : 0;
+	return label_write(buf, LABEL_MAX, &p->key, p->software, p->workload);
+}
 
-	return (struct span){ buf, at.n + (size_t)MAX(n, 0) };
+void assemble_label(const struct assemble *a, const struct weir_conn_key *at, char *ret, size_t cap)
+{
+	label_write(ret, cap, at, software_of(a->software, at), workloads_of(a->workloads, at->netns, at->lport));
 }
 
 static void set_prompt(struct record *r, const struct prompt_features *f)

@@ -177,6 +177,27 @@ void record_set_bool(struct record *r, enum record_field f, bool v)
 		r->yes &= ~F_BIT(f);
 }
 
+struct span record_server_entity(const struct record *r)
+{
+	struct span all = record_text(r, F_SERVER), first = record_server_address(r), rest = all;
+	size_t digits = 0;
+
+	while (digits < first.n && first.p[first.n - 1 - digits] >= '0' && first.p[first.n - 1 - digits] <= '9')
+		digits++;
+	if (first.n == all.n || !digits || digits == first.n || first.p[first.n - 1 - digits] != ':')
+		return all;
+	while (rest.n) {
+		const char *blank = memchr(rest.p, ' ', rest.n);
+		struct span word = { rest.p, blank ? (size_t)(blank - rest.p) : rest.n };
+
+		if (word.n && memchr(word.p, '=', word.n))
+			return word;
+		rest.p += word.n + (blank ? 1 : 0);
+		rest.n -= word.n + (blank ? 1 : 0);
+	}
+	return first;
+}
+
 const char *record_field_name(enum record_field f)
 {
 	return (unsigned int)f < F_FIELD_COUNT ? names[f] : NULL;

@@ -95,6 +95,11 @@ static inline struct span record_server_address(const struct record *r)
 
 	return blank ? (struct span){ s.p, (size_t)(blank - s.p) } : s;
 }
+/*
+ * Who the server is for everything that learns: its workload ("unit=vllm.service") where the label has one, else its address. Neither
+ * a restart, a rollout, an upgrade nor another port makes another server. A label of somebody else's making ("gpu box 7") is taken whole.
+ */
+struct span record_server_entity(const struct record *r);
 /* The integer, or `absent` where the record has none. */
 static inline int64_t record_int(const struct record *r, enum record_field f, int64_t absent)
 {

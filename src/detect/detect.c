@@ -577,6 +577,7 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 		{ F_SERVER, ENTITY_SERVER }, { F_MODEL_NAME, ENTITY_MODEL }, { F_CLIENT_IP, ENTITY_CLIENT_IP }, { F_API_KEY, ENTITY_API_KEY }, { F_USER, ENTITY_USER },
 	};
 
+	struct span name[FEED_ENTITIES];
 	uint64_t hash[FEED_ENTITIES];
 
 	*f = (struct feed){ .weight = (float)MIN((double)r->weight, WEIGHT_SANE) };
@@ -585,7 +586,8 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 	for (int k = 0; k < FEED_ENTITIES; k++) {
 		if (!record_has(r, of[k].field))
 			continue;
-		hash[k] = entity_hash(of[k].kind, r->text[of[k].field]);
+		name[k] = of[k].field == F_SERVER ? record_server_entity(r) : r->text[of[k].field];
+		hash[k] = entity_hash(of[k].kind, name[k]);
 		__builtin_prefetch(&d->entities.bucket[hash[k] % BUCKETS]);
 	}
 	for (int k = FEED_IP; k < FEED_ENTITIES; k++)
@@ -597,9 +599,9 @@ static void feed_init(struct detect *d, struct feed *f, const struct record *r)
 		f->entity[k] = NOBODY;
 		if (!record_has(r, of[k].field))
 			continue;
-		f->entity[k] = entity_get(&d->entities, of[k].kind, r->text[of[k].field], hash[k], &is_new);
+		f->entity[k] = entity_get(&d->entities, of[k].kind, name[k], hash[k], &is_new);
 		if (is_new)
-			meet_new(d, f->entity[k], r->text[of[k].field]);
+			meet_new(d, f->entity[k], name[k]);
 		/* Looking up the next name may evict: hold on to this one. */
 		if (f->entity[k] != NOBODY)
 			at(d, f->entity[k])->refs++;

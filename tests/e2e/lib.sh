@@ -214,11 +214,12 @@ case_compare() {
 }
 
 # software_is CASE PATTERN: what the case's server said it is stands behind the address in its records from the second on, and nothing
-# else ever does; empty: it said nothing. The counters name it by its address alone.
+# else ever does, but the unit or container that the suite itself runs in; empty: it said nothing. The counters name it by its address alone.
 software_is() {
 	local name=$1 pattern=$2
 	case_wanted "$name" || return 0
-	if jq -se --arg p "^[^ ]+:[0-9]+${pattern:+ $pattern}\$" --argjson n "$((${#pattern} > 0))" '(map(select(.kind != "control")) | last | .server | test($p)) and
+	if jq -se --arg p "^[^ ]+:[0-9]+${pattern:+ $pattern}\$" --argjson n "$((${#pattern} > 0))" 'map(.server |= sub(" [^ ]+=[^ ]+$"; "")) |
+		(map(select(.kind != "control")) | last | .server | test($p)) and
 		(map(.server // empty | select(contains(" "))) | unique | length) == $n' "$RECORDS" >"$WORK/software" 2>&1 &&
 		jq -se 'all(.server | test("^[^ ]+:[0-9]+$"))' "$WORK/clients.jsonl" >/dev/null; then
 		ok "$name-software"

@@ -87,7 +87,7 @@ hangup() {
 	[ -n "$why" ] || jq -se --slurpfile c "$WORK/clients.jsonl" 'map(.weight // 1) | add == ($c[0].requests)' "$RECORDS" >/dev/null ||
 		why="records and lost lines stand for $(jq -s 'map(.weight // 1) | add' "$RECORDS") requests, counted were $(jq .requests "$WORK/clients.jsonl")"
 	# and they go by the same name as the records
-	[ -n "$why" ] || jq -se 'map(select(.lost) | .server) | unique | all(test("^[^ ]+ nginx/[0-9.]+$"))' "$RECORDS" >/dev/null ||
+	[ -n "$why" ] || jq -se 'map(select(.lost) | .server) | unique | all(test("^[^ ]+ nginx/[0-9.]+( [^ ]+=[^ ]+)?$"))' "$RECORDS" >/dev/null ||
 		why="lost lines of $(jq -c 'select(.lost) | .server' "$RECORDS" | sort -u | tr '\n' ' ')"
 	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
 	server_end

@@ -9,6 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct span all = { (const char *)data, size }, rest = all, line;
 	struct procfs_server server = { 0 };
 	struct procfs_listen listen;
+	struct procfs_workload workload;
+	char name[64];
 	uint8_t addr[16];
 	uint64_t inode;
 	int ppid;
@@ -27,6 +29,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (procfs_parse_ppid(all, &ppid) == 0 && ppid < 0)
 		__builtin_trap();
 	procfs_parse_start(all, &inode);
+	procfs_parse_cgroup(all, &workload);
+	for (const char *p = workload.unit; *p; p++)
+		if (*p == ' ' || *p == '=' || *p == '\n')
+			__builtin_trap();
+	snprintf(name, sizeof(name), "%.*s", (int)MIN(size, sizeof(name) - 1), (const char *)data);
+	procfs_pod_workload(name);
 	if (procfs_match_server((struct span){ all.p, cut }, (struct span){ all.p + cut, size - cut }, &server) && !server.name)
 		__builtin_trap();
 	return 0;

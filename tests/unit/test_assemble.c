@@ -88,6 +88,7 @@ static void keeps_the_label_of_the_arrival(void **unused)
 	struct seen s;
 	struct assemble *a = assemble_for(&s, 0, 0);
 	struct weir_conn_key at = { .lport = 80 };
+	char label[ASSEMBLE_LABEL_MAX];
 
 	(void)unused;
 	for (uint64_t conn = 1; conn <= 2; conn++) {
@@ -95,7 +96,8 @@ static void keeps_the_label_of_the_arrival(void **unused)
 		assemble_tell_waiting(a);
 		assert_non_null(strstr(s.arrival.p, "\"server\":\"[::]:80\""));
 	}
-	assert_null(assemble_software(a, &at));
+	assemble_label(a, &at, label, sizeof(label));
+	assert_string_equal(label, "[::]:80");
 	for (uint64_t conn = 1; conn <= 3; conn++) {
 		struct weir_done d = { .type = WEIR_EVENT_DONE, .status = 200, .conn = conn, .key = at };
 
@@ -104,9 +106,24 @@ static void keeps_the_label_of_the_arrival(void **unused)
 		assert_int_equal(slice(a, conn, 0, WEIR_RESPONSE, WEIR_SLICE_HEAD_DONE | WEIR_SLICE_MSG_DONE, 0, sizeof(ANSWER_HEAD) - 3, ANSWER_HEAD), 0);
 		assert_int_equal(finish(a, &d), 0);
 		assert_has(&s, conn < 3 ? "\"server\":\"[::]:80\"" : "\"server\":\"[::]:80 weir-test/1.0\"");
-		assert_string_equal(assemble_software(a, &at), "weir-test/1.0");
+		assemble_label(a, &at, label, sizeof(label));
+		assert_string_equal(label, "[::]:80 weir-test/1.0");
 	}
 	assert_non_null(strstr(s.arrival.p, "\"server\":\"[::]:80 weir-test/1.0\""));
+	/* the same for what runs there */
+	for (uint64_t conn = 4; conn <= 5; conn++) {
+		struct weir_done d = { .type = WEIR_EVENT_DONE, .status = 200, .conn = conn, .key = at };
+
+		assert_int_equal(slice(a, conn, 0, WEIR_REQUEST, WEIR_SLICE_HEAD_DONE, 0, sizeof(REQUEST_HEAD) - 1, REQUEST_HEAD), 0);
+		assemble_tell_waiting(a);
+		assemble_set_workload(a, 0, 80, conn == 4 ? SPAN("unit=a.service") : SPAN("container=b"));
+		assert_int_equal(finish(a, &d), 0);
+		assert_has(&s, conn == 4 ? "\"server\":\"[::]:80 weir-test/1.0\"" : "\"server\":\"[::]:80 weir-test/1.0 unit=a.service\"");
+	}
+	assemble_label(a, &at, label, 20);
+	assert_string_equal(label, "[::]:80 weir-test/1");
+	assemble_label(a, &at, label, sizeof(label));
+	assert_string_equal(label, "[::]:80 weir-test/1.0 container=b");
 	assemble_free(a);
 	seen_done(&s);
 }

@@ -259,7 +259,7 @@ static void put(const char *path, const char *text, size_t n)
 	char full[256];
 	int fd;
 
-	snprintf(full, sizeof(full), "%s/%s", root, path);
+	snprintf(full, sizeof(full), "%s/proc/%s", root, path);
 	for (char *slash = strchr(full + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		*slash = '\0';
 		mkdir(full, 0700);
@@ -275,7 +275,7 @@ static void point(const char *path, const char *target)
 {
 	char full[256];
 
-	snprintf(full, sizeof(full), "%s/%s", root, path);
+	snprintf(full, sizeof(full), "%s/proc/%s", root, path);
 	assert_int_equal(symlink(target, full), 0);
 }
 
@@ -288,11 +288,11 @@ static void process(int pid, int ppid, const char *cmdline, size_t n, const char
 				  "   2: 00000000:1F42 00000000:0000 0A " REST "102\n"
 				  "garbage\n"
 				  "   3: 0100007F:1F40 0100007F:C350 01 " REST "103\n";
-	char path[64], text[64];
+	char path[64], text[128];
 
 	snprintf(path, sizeof(path), "%d/stat", pid);
 	n = n ? n : strlen(cmdline) + 1;
-	put(path, text, (size_t)snprintf(text, sizeof(text), "%d (x) S %d 1", pid, ppid));
+	put(path, text, (size_t)snprintf(text, sizeof(text), "%d (x) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0", pid, ppid, 1000 + pid));
 	snprintf(path, sizeof(path), "%d/cmdline", pid);
 	put(path, cmdline, n);
 	snprintf(path, sizeof(path), "%d/comm", pid);
@@ -352,10 +352,10 @@ static bool has_port(const struct discover_result *r, unsigned port)
 static void scan_auto(void **state)
 {
 	static struct discover_result r;
-	const struct discover_opts o = { .proc = root, .automatic = true };
+	const struct discover_opts o = { .root = root, .automatic = true };
 
 	(void)state;
-	assert_int_equal(discover_scan(&o, &r), 0);
+	assert_int_equal(discover_scan(&o, NULL, &r), 0);
 	/* nginx is not known, the runner and the engine are inner, so is what Ollama started; vllm's descriptor is a file's name */
 	assert_int_equal(r.count, 2);
 	for (size_t i = 0; i < r.count; i++) {
@@ -373,22 +373,22 @@ static void scan_auto(void **state)
 static void scan_pid(void **state)
 {
 	static struct discover_result r;
-	struct discover_opts o = { .proc = root, .pids = { 20 }, .pid_count = 1 };
+	struct discover_opts o = { .root = root, .pids = { 20 }, .pid_count = 1 };
 
 	(void)state;
-	assert_int_equal(discover_scan(&o, &r), 0);
+	assert_int_equal(discover_scan(&o, NULL, &r), 0);
 	assert_int_equal(r.count, 2);
 	assert_true(has_port(&r, 8001) && has_port(&r, 8002)); /* its own and its child's; not the inner runner's below */
 	assert_false(r.port[0].automatic);
 	assert_string_equal(r.port[0].server, "x?y"); /* a name is never printed as it is */
 	o.pids[0] = 22;
-	assert_int_equal(discover_scan(&o, &r), 0);
+	assert_int_equal(discover_scan(&o, NULL, &r), 0);
 	assert_int_equal(r.count, 1); /* asked for by number */
 	o.pids[0] = 4000000;
-	assert_int_equal(discover_scan(&o, &r), 0);
+	assert_int_equal(discover_scan(&o, NULL, &r), 0);
 	assert_int_equal(r.count, 0);
-	o.proc = "/nowhere";
-	assert_int_equal(discover_scan(&o, &r), -ENOENT);
+	o.root = "/nowhere";
+	assert_int_equal(discover_scan(&o, NULL, &r), -ENOENT);
 }
 
 int main(void)
