@@ -269,6 +269,7 @@ static void apply(struct detect *d, struct feed *f, int32_t tick)
 	if (f->flags & FEED_RATE && f->m.what & MOMENT_DONE) {
 		latency_see(d, &f->m);
 		growth_see(d, &f->m);
+		spend_see(d, &f->m);
 	}
 	if (f->flags & FEED_RATE && f->m.what & MOMENT_ARRIVAL)
 		latency_see(d, &f->m);

@@ -190,6 +190,20 @@ static inline bool is_identity(const struct entity *e)
 }
 /* Its habits, made where it has none and has sent enough; or NULL. */
 struct full *full_of(struct detect *d, struct entity *e);
+/* Whose habits a request shows: its key, else its user, else its address. */
+static inline uint32_t customer_of(const struct moment *m)
+{
+	return m->who[WHO_KEY] != NOBODY ? m->who[WHO_KEY] : m->who[WHO_USER] != NOBODY ? m->who[WHO_USER] : m->who[WHO_IP];
+}
+/* Its tokens say how large a request of its kind is: it was served, and told what it cost. */
+static inline bool has_size(const struct moment *m)
+{
+	return m->prompt >= 0 && m->status < 400 && !(m->flags & (MOMENT_ERROR | MOMENT_ABORTED));
+}
+static inline double log_tokens(const struct moment *m)
+{
+	return log1p(((double)m->prompt + MAX((double)m->completion, 0.0)) / (double)m->weight);
+}
 
 void learn_step(struct detect *d);
 void learn_new(struct detect *d, struct entity *e);
@@ -207,6 +221,8 @@ int64_t onset_tokens(const struct detect *d, const struct entity *e);
 /* The detectors. _tick: every second, _step: every STEP_S, after learning. */
 void volume_tick(struct detect *d);
 void spend_step(struct detect *d);
+/* One finished request. */
+void spend_see(struct detect *d, const struct moment *m);
 void health_tick(struct detect *d);
 void behave_step(struct detect *d);
 /* What it does now is what it does. */

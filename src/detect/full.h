@@ -8,6 +8,7 @@
 #define WEIR_DETECT_FULL_H
 
 #include "detect/traits.h"
+#include "detect/tuning.h"
 
 /* access.c: from where a key, or a user, is used. */
 #define KNOWN_NETS_MIN 16u
@@ -23,6 +24,16 @@ struct access_state {
 	float novelty;    /* usual new networks per 10 min */
 	float peak;       /* the most, decayed */
 	bool forgets;     /* more networks in use than can be kept */
+};
+
+/* spend.c: log tokens per request over five minutes, and how far it strays. */
+struct size_state {
+	float sum[LONG_STEPS], n[LONG_STEPS]; /* by step */
+	float mean, wander; /* of five minutes; the variance beyond what their number explains */
+	float cur, old; /* the highest z of the block under way; of its past, decayed */
+	int32_t tick;   /* windows are valid for this tick */
+	int32_t block;  /* the last one learnt, in five minutes */
+	uint32_t blocks;
 };
 
 /* growth.c: log tokens per request, by ten minutes for half a day and by the hour for five. */
@@ -83,6 +94,7 @@ struct full {
 	int32_t odd;      /* tick since which it has not behaved as usual; 0: it does */
 	struct access_state access;
 	struct growth_state growth;
+	struct size_state size;
 	struct drop_state drop;
 };
 

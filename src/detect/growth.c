@@ -80,21 +80,15 @@ static void add(const struct detect *d, struct growth_state *g, double x, double
 	g->ref += a * (x - g->ref);
 }
 
-/* Whose habits a request shows: its key, else its user, else its address. */
-static uint32_t customer_of(const struct moment *m)
-{
-	return m->who[WHO_KEY] != NOBODY ? m->who[WHO_KEY] : m->who[WHO_USER] != NOBODY ? m->who[WHO_USER] : m->who[WHO_IP];
-}
-
 void growth_see(struct detect *d, const struct moment *m)
 {
 	uint32_t who = customer_of(m);
 	struct full *f;
 	double x, above;
 
-	if (m->prompt < 0 || m->status >= 400 || m->flags & (MOMENT_ERROR | MOMENT_ABORTED) || who == NOBODY)
+	if (!has_size(m) || who == NOBODY)
 		return;
-	x = log1p(((double)m->prompt + MAX((double)m->completion, 0.0)) / (double)m->weight);
+	x = log_tokens(m);
 	f = full_of(d, at(d, who));
 	if (!f)
 		return;

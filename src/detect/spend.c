@@ -64,34 +64,112 @@ static double spends_young(const struct detect *d, const struct entity *e, struc
 	return MIN(MIN(r.ratio / COST_FIRST_RATIO, token_ratio(d, e) / COST_FIRST_SIZE), MIN(r.excess / COST_MIN_300, r.z / COST_FIRST_Z));
 }
 
+/* ---- the size of requests -------------------------------------------------------------------------- */
+static void size_advance(struct size_state *s, int32_t tick)
+{
+	int32_t steps = tick / STEP_S - s->tick / STEP_S;
+
+	for (int32_t k = tick / STEP_S - MIN(steps, LONG_STEPS) + 1; k <= tick / STEP_S; k++)
+		s->sum[k % LONG_STEPS] = s->n[k % LONG_STEPS] = 0;
+	s->tick = tick;
+}
+
+void spend_see(struct detect *d, const struct moment *m)
+{
+	uint32_t who = customer_of(m);
+	struct full *f;
+	int32_t k;
+
+	if (!has_size(m) || who == NOBODY)
+		return;
+	f = full_of(d, at(d, who));
+	if (!f)
+		return;
+	size_advance(&f->size, d->tick);
+	k = d->tick / STEP_S % LONG_STEPS;
+	f->size.sum[k] += (float)log_tokens(m) * m->weight;
+	f->size.n[k] += m->weight;
+}
+
+struct size_reading {
+	double mean, n, z;
+};
+
+/* The requests of the last five minutes, against all such five minutes of its past. */
+static struct size_reading read_size(const struct full *f, int32_t tick)
+{
+	struct size_reading r = { 0 };
+	const struct size_state *s = &f->size;
+
+	if (s->tick / STEP_S != tick / STEP_S)
+		return r;
+	for (int k = 0; k < LONG_STEPS; k++) {
+		r.mean += (double)s->sum[k];
+		r.n += (double)s->n[k];
+	}
+	r.mean /= MAX(r.n, 1.0);
+	if (r.n >= SIZE_LEARN_N && s->blocks >= SIZE_BLOCKS)
+		r.z = (r.mean - (double)s->mean) / sqrt((double)f->growth.var / r.n + (double)s->wander + SIZE_WANDER_MIN);
+	return r;
+}
+
+/* A block's mean and its excursions become habit when the next begins. */
+static void learn_size(struct full *f, const struct size_reading *r, int32_t tick, bool calm)
+{
+	struct size_state *s = &f->size;
+	int32_t block = tick / (STEP_S * LONG_STEPS);
+
+	if (r->n < SIZE_LEARN_N)
+		return;
+	if (block != s->block && calm) {
+		double a = MAX(SIZE_RATE, 1.0 / (s->blocks + 1)), dx = r->mean - (double)s->mean;
+
+		if (s->blocks)
+			s->wander += (float)(a * (MIN(dx * dx - (double)f->growth.var / r->n, SIZE_CLAMP) - (double)s->wander));
+		s->wander = MAX(s->wander, 0.0f);
+		s->mean += (float)(a * dx);
+		s->old = MAX(s->old * (float)SIZE_KEEP, s->cur);
+		s->cur = 0;
+		s->block = block;
+		s->blocks++;
+	}
+	s->cur = MAX(s->cur, (float)r->z);
+}
+
+/*
+ * Its requests are larger than they have ever been for five minutes, so surely that the bill need not break a record to be news.
+ */
+static double spends_large(const struct detect *d, const struct entity *e, const struct reading *r)
+{
+	struct size_reading q;
+	double s;
+
+	if (!e->full)
+		return 0;
+	q = read_size(e->full, d->tick);
+	if (q.n < SIZE_REQUESTS || !(q.z > 0))
+		return 0;
+	s = MIN(q.z / (SIZE_Z * (1 + SIZE_YOUNG / e->full->size.blocks)), q.z / MAX(SIZE_HABIT * (double)e->full->size.old, 0.1));
+	s = MIN(s, (q.mean - (double)e->full->size.mean) / SIZE_LEAST);
+	s = MIN(s, r->x / MAX(SIZE_OF_PEAK * (double)e->tok.old300, 1.0));
+	return MIN(s, MIN(r->ratio / SIZE_RATIO, r->excess / MAX(SIZE_LIFT * LONG_STEPS * baseline_level(&global_of(d)->tok), SIZE_MIN_300)));
+}
+
+/* ---- the bill -------------------------------------------------------------------------------------- */
 /*
  * Strength of the finding; 0: nothing. Five minutes are judged: single calls, and the bursts of somebody who calls now and then, are
  * longer than any shorter window. What it has done before sets the bar; the younger it is, the less is known of that.
  */
-static double spends(const struct detect *d, const struct entity *e, struct reading *ret)
+static double spends_more(const struct detect *d, const struct entity *e, const struct reading *r)
 {
-	uint32_t own = e->n - e->prior;
-	double mu = baseline_expected(&e->tok) * LONG_STEPS, x = entity_tokens300(e), habit, s;
-	struct reading r;
+	double habit = MAX((double)e->tok.old300, r->mu) * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
+	double s = MIN(MIN(r->excess / cost_bar(d), (r->ratio - 1) / (COST_RATIO - 1)), MIN(r->x / MAX(habit, 1.0), r->z / COST_Z));
 
-	if (e->kind == ENTITY_CLIENT_IP && e->keys)
-		return 0; /* who pays has a name */
-	s = spends_young(d, e, ret);
-	if (s >= LEAVE_FACTOR)
-		return s;
-	if (own < COST_STEPS || e->worked < COST_WORKED || !(e->tok.old300 > 0) || x - mu < LEAVE_FACTOR * cost_bar(d))
-		return 0;
-	/* An entity that slept is not worth less than its last hours. */
-	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
-	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
-	*ret = r;
-	habit = MAX((double)e->tok.old300, mu) * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
-	s = MIN(MIN(r.excess / cost_bar(d), (r.ratio - 1) / (COST_RATIO - 1)), MIN(x / MAX(habit, 1.0), r.z / COST_Z));
 	/* Far beyond anything: a minute is enough. */
 	if (e->tok.old60 > 0 && entity_requests60(e) >= COST_CALLS) {
-		double x60 = entity_tokens60(e), quick = MIN((x60 - mu / 5) / cost_bar(d), x60 / (COST_QUICK * habit * (double)(e->tok.old60 / e->tok.old300)));
+		double x60 = entity_tokens60(e), quick = MIN((x60 - r->mu / 5) / cost_bar(d), x60 / (COST_QUICK * habit * (double)(e->tok.old60 / e->tok.old300)));
 
-		s = MAX(s, MIN(quick, r.z / COST_Z));
+		s = MAX(s, MIN(quick, r->z / COST_Z));
 	}
 	/* One address of a customer who has several: is it he, or has his work moved from one to another? */
 	if (e->kind == ENTITY_CLIENT_IP && e->net != NOBODY) {
@@ -103,9 +181,28 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 		s = MIN(s, entity_tokens300(net) / MAX(COST_HABIT * (double)net->tok.old300, 1.0));
 		s = MIN(s, (entity_tokens300(net) / MAX(net_mu, 1.0) - 1) / (COST_NET_RATIO - 1));
 	}
-	if (s < LEAVE_FACTOR || entity_requests300(e) < COST_CALLS)
-		return 0;
 	return s;
+}
+
+static double spends(const struct detect *d, const struct entity *e, struct reading *ret)
+{
+	uint32_t own = e->n - e->prior;
+	double mu = baseline_expected(&e->tok) * LONG_STEPS, x = entity_tokens300(e), s;
+	struct reading r;
+
+	if (e->kind == ENTITY_CLIENT_IP && e->keys)
+		return 0; /* who pays has a name */
+	s = spends_young(d, e, ret);
+	if (s >= LEAVE_FACTOR)
+		return s;
+	if (own < COST_STEPS || e->worked < COST_WORKED || !(e->tok.old300 > 0) || entity_requests300(e) < COST_CALLS || x <= mu)
+		return 0;
+	/* An entity that slept is not worth less than its last hours. */
+	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
+	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
+	*ret = r;
+	s = MAX(spends_more(d, e, &r), spends_large(d, e, &r));
+	return s < LEAVE_FACTOR ? 0 : s;
 }
 
 static const struct candidate *smallest(const struct detect *d, const struct candidate *list, size_t n, const struct candidate *c)
@@ -152,6 +249,11 @@ void spend_step(struct detect *d)
 		entity_advance(e, d->tick);
 		c.strength = spends(d, e, &c.r);
 		e->hist_cost = (uint8_t)(e->hist_cost << 1 | (c.strength >= 1));
+		if (e->full) {
+			struct size_reading q = read_size(e->full, d->tick);
+
+			learn_size(e->full, &q, d->tick, !e->suspect && !(e->hist_cost & 7));
+		}
 		if (c.strength > 0)
 			list[n++] = c;
 	}

@@ -2,8 +2,8 @@
 #include "detect/state_layout.h"
 
 #define MAGIC 0x5377u /* "wS" */
-#define VERSION 3u
-#define VERSION_OLDEST 2u /* 2: no climbs of drop_state */
+#define VERSION 4u
+#define VERSION_OLDEST 2u /* 2: no climbs of drop_state; 3: no size of requests, no moves of growth, no minutes of refusals */
 
 int32_t layout_head(struct blob *b, enum what what, int32_t tick)
 {
@@ -143,6 +143,27 @@ static void growth(struct blob *b, struct growth_state *g, int32_t now)
 	blob_bool(b, &g->told);
 }
 
+static void size(struct blob *b, struct size_state *s, int32_t now)
+{
+	bool windows = false;
+
+	for (int i = 0; i < LONG_STEPS; i++)
+		windows |= b->write && s->n[i] > 0;
+	blob_bool(b, &windows);
+	if (windows) {
+		blob_f32s(b, s->sum, LONG_STEPS);
+		blob_f32s(b, s->n, LONG_STEPS);
+	}
+	blob_f32(b, &s->mean);
+	blob_f32(b, &s->wander);
+	blob_f32(b, &s->cur);
+	blob_f32(b, &s->old);
+	layout_moment(b, &s->tick, now);
+	layout_moment(b, &s->block, now);
+	blob_u32(b, &s->blocks);
+	b->bad |= s->wander < 0;
+}
+
 static void drop(struct blob *b, struct drop_state *s, int32_t now)
 {
 	blob_f32s(b, s->minute, DROP_MINUTES);
@@ -171,6 +192,8 @@ static void full(struct blob *b, struct full *f, bool has_drop, int32_t now)
 	layout_moment(b, &f->odd, now);
 	access_kept(b, &f->access, now);
 	growth(b, &f->growth, now);
+	if (b->version >= 4)
+		size(b, &f->size, now);
 	blob_bool(b, &has_drop);
 	if (has_drop)
 		drop(b, &f->drop, now);

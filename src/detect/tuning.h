@@ -103,6 +103,23 @@
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
 #define COST_NEEDS 3           /* steps */
 
+/* Cost: requests larger than ever, as the mean of log tokens over five minutes */
+#define SIZE_LEARN_N 4.0       /* requests in five minutes that say how large they are, */
+#define SIZE_REQUESTS 5.0      /* and that can be news */
+#define SIZE_BLOCKS 6u         /* five minutes each, before anything is judged */
+#define SIZE_YOUNG 10.0        /* after so many blocks the bar is twice as high */
+#define SIZE_Z 4.0
+#define SIZE_HABIT 1.3         /* times its own largest z */
+#define SIZE_KEEP 0.9992       /* a block: half in three days */
+#define SIZE_RATE 0.005        /* a block: mean and wandering of the last 17 hours with traffic */
+#define SIZE_CLAMP 1.0         /* what one block teaches of wandering */
+#define SIZE_WANDER_MIN 0.01   /* 10 %: nobody is steadier */
+#define SIZE_LEAST 0.3         /* e^0.3: a third more tokens per request */
+#define SIZE_OF_PEAK 0.8       /* the bill of its dearest five minutes */
+#define SIZE_RATIO 1.5         /* times its usual one */
+#define SIZE_LIFT 0.03         /* of all tokens expected */
+#define SIZE_MIN_300 3000.0    /* tokens of excess */
+
 /* Errors: a run of failures is judged by the log likelihood of a burst against the usual share, summed (CUSUM) */
 #define ERROR_PRIOR 0.01
 #define ERROR_PRIOR_N 200.0
