@@ -117,7 +117,7 @@ static void say(struct detect *d, uint32_t i, uint32_t kin, const struct traits_
 	finding_init(&f, WATCH_BEHAVE, cls, i, 1 + odds / 3, 3 + MAX(odds, 0.0));
 	f.confidence = 1 / (1 + exp(-odds));
 	f.needs = 1;
-	f.joins = true;
+	f.joins = JOIN_S;
 	f.leave_s = LEAVE_BEHAVE_S;
 	f.start = d->base + d->tick;
 	finding_actor(&f, i, 1);

@@ -72,8 +72,8 @@ struct finding {
 	uint8_t needs;     /* reports, at this detector's pace, before it opens; 0 and 1: at once */
 	int32_t leave_s;   /* 0: LEAVE_S */
 	int32_t accept_s;  /* so long and it is how things are; 0: ACCEPT_S */
+	int32_t joins;     /* so long after it opened, others that do the same belong to it; 0: never */
 	bool quiet;        /* its actors go on learning */
-	bool joins;        /* several that do the same at the same time are one incident */
 	bool slow;         /* seen in the longer window */
 	uint32_t actor[SUSPECTS_MAX]; /* who does it, first those that explain it */
 	double share[SUSPECTS_MAX];   /* of the excess; 0: not named */

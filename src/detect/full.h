@@ -39,6 +39,7 @@ struct size_state {
 /* growth.c: log tokens per request, by ten minutes for half a day and by the hour for five. */
 #define GROWTH_SHORT 72
 #define GROWTH_LONG 120
+#define GROWTH_LAG 35 /* blocks: six hours, and twice that fits */
 struct growth_block {
 	float x, n; /* mean, requests */
 };
@@ -60,6 +61,7 @@ struct growth_state {
 	float habit;    /* the largest downward drift, decayed */
 	float drift;    /* the largest of either way, decayed */
 	float now;      /* the growth last found, significant or 0 */
+	float moved, moves; /* variance of two blocks six hours apart; pairs seen */
 	int32_t born, since;
 	bool told;
 };

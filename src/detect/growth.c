@@ -26,6 +26,27 @@ static int32_t block_of(const struct detect *d, int r)
 	return d->tick / (r ? GROWTH_HOUR_S : GROWTH_BLOCK_S);
 }
 
+/*
+ * How far a customer's requests move by themselves within six hours. Learnt as late, so that a growth does not excuse itself.
+ */
+static void learn_moves(struct growth_state *g, const struct growth_ring *q)
+{
+	int32_t now = q->index - GROWTH_LAG, before = now - GROWTH_LAG;
+	const struct growth_block *a, *b;
+	double e, own;
+
+	if (before < MAX(q->first, q->index - GROWTH_SHORT + 1))
+		return;
+	a = block_at(g, 0, before);
+	b = block_at(g, 0, now);
+	if (a->n < GROWTH_MOVE_N || b->n < GROWTH_MOVE_N)
+		return;
+	e = (double)(b->x - a->x);
+	own = (double)g->var * (1 / (double)a->n + 1 / (double)b->n);
+	g->moves = MIN(g->moves + 1, (float)GROWTH_MOVES);
+	g->moved += (float)((MIN(e * e, GROWTH_MOVE_CLAMP) - own - (double)g->moved) / (double)g->moves);
+}
+
 static void roll(const struct detect *d, struct growth_state *g, int r)
 {
 	struct growth_ring *q = &g->ring[r];
@@ -50,6 +71,8 @@ static void roll(const struct detect *d, struct growth_state *g, int r)
 			q->jitter += (float)(((MIN(e * e, 0.25) - own) / 2 - (double)q->jitter) * MAX(1.0 / (double)q->pairs, 0.02));
 		}
 	}
+	if (!r)
+		learn_moves(g, q);
 	q->due = q->n > 0;
 	for (int32_t i = MAX(q->index + 1, now - size); i < now; i++)
 		*block_at(g, r, i) = (struct growth_block){ 0 };
@@ -250,6 +273,29 @@ static double drift_of_others(const struct detect *d, uint32_t i)
 	return (double)v[n * 4 / 5];
 }
 
+/* The standard deviation of what this one moves by itself; where little is known of it, of what others do. */
+static double moves_of(const struct detect *d, uint32_t i)
+{
+	const struct growth_state *g = &at(d, i)->full->growth;
+	double sum = 0, n = 0, prior = 0;
+
+	/* All together move less than one. */
+	for (uint32_t k = 0, seen = 0; k < d->actives && seen < GROWTH_OTHERS && is_identity(at(d, i)); k++) {
+		const struct entity *e = at(d, d->active[k]);
+
+		if (d->active[k] == i || !is_customer(d, e) || e->full->growth.moves <= 0)
+			continue;
+		sum += (double)(e->full->growth.moved * e->full->growth.moves);
+		n += (double)e->full->growth.moves;
+		seen++;
+	}
+	if (n > 0)
+		prior = GROWTH_MOVE_PRIOR;
+	sum = prior > 0 ? sum / n * prior : 0;
+	sum += (double)(g->moved * g->moves);
+	return sqrt(GROWTH_MOVE_LEAST * GROWTH_MOVE_LEAST + MAX(sum / MAX(prior + (double)g->moves, 1.0), 0));
+}
+
 static void report(struct detect *d, uint32_t i, uint32_t who, const struct fit *q, double strength)
 {
 	struct entity *e = at(d, who);
@@ -261,6 +307,7 @@ static void report(struct detect *d, uint32_t i, uint32_t who, const struct fit 
 	f.leave_s = LEAVE_GROWTH_S;
 	f.accept_s = ACCEPT_GROWTH_S;
 	f.quiet = true;
+	f.joins = JOIN_GROWTH_S;
 	f.magnitude = exp(q->growth);
 	f.start = d->base + q->onset;
 	if (who != d->global)
@@ -317,6 +364,8 @@ static void judge(struct detect *d, uint32_t i, int r)
 	/* Somebody whose whole bill nobody would notice is no news. */
 	if (is_identity(e))
 		strength = MIN(strength, (double)e->tok.slow / MAX(GROWTH_SHARE * (double)global_of(d)->tok.slow, 1e-9));
+	if (strength >= LEAVE_FACTOR && !g->told)
+		strength = MIN(strength, f.growth / (GROWTH_RESTLESS * moves_of(d, i)));
 	if (is_identity(e) && strength >= LEAVE_FACTOR && !g->told) {
 		strength = MIN(strength, f.growth / MAX(GROWTH_WANDER * drift_of_others(d, i), 1e-9));
 		all = &global_of(d)->full->growth;

@@ -375,7 +375,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 
 		if (!k->used || !k->open || k->f.watch != f->watch || (k->muted && !mutes(d, k, f)))
 			continue;
-		if (same_actors(d, k, f) || (f->joins && k->f.cls == f->cls && d->tick - k->opened <= JOIN_S))
+		if (same_actors(d, k, f) || (f->joins && k->f.cls == f->cls && d->tick - k->opened <= f->joins))
 			in = k;
 	}
 	/* The same actors doing another thing, long after: the one is over and the other begins. */

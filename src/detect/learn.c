@@ -181,7 +181,7 @@ void learn_step(struct detect *d)
 				}
 			}
 		} else {
-			/* What it did while suspected is no habit. */
+			/* What it did while suspected is no habit; but five minutes of it are: a job is told in its first night, not in every one. */
 			e->req.cur10 = e->req.cur60 = e->tok.cur10 = e->tok.cur60 = 0;
 		}
 		/* The slow ones sleep between their requests: their empty steps are caught up with at the next. */

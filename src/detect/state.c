@@ -173,7 +173,12 @@ static void clock_kept(struct blob *b, struct detect *d, int32_t now)
 	blob_f64(b, &d->auth.level);
 	blob_f64(b, &d->auth.disp);
 	blob_f64(b, &d->auth.peak);
-	b->bad |= d->steps > TICK_MAX / STEP_S || d->auth.level < 0 || d->auth.disp < 0 || d->auth.peak < 0;
+	if (b->version >= 4) {
+		blob_f64(b, &d->auth.peak300);
+		blob_f64(b, &d->auth.cur);
+		blob_f64(b, &d->auth.cur300);
+	}
+	b->bad |= d->steps > TICK_MAX / STEP_S || d->auth.level < 0 || d->auth.disp < 0 || d->auth.peak < 0 || d->auth.peak300 < 0 || d->auth.cur < 0 || d->auth.cur300 < 0;
 }
 
 static void evidence(struct blob *b, struct anomaly_evidence *v, size_t *n, char (*text)[FEATURE_MAX])
@@ -246,7 +251,14 @@ static void incident_kept(struct blob *b, struct detect *d, struct incident *in,
 	blob_i32(b, &f->leave_s);
 	blob_i32(b, &f->accept_s);
 	blob_bool(b, &f->quiet);
-	blob_bool(b, &f->joins);
+	if (b->version >= 4) {
+		blob_i32(b, &f->joins);
+	} else {
+		bool joins = false;
+
+		blob_bool(b, &joins);
+		f->joins = joins ? JOIN_S : 0;
+	}
 	blob_bool(b, &f->slow);
 	blob_bool(b, &in->muted);
 	blob_bool(b, &in->dismissed);
@@ -513,7 +525,7 @@ static int import_clock(struct detect *d, struct blob *b)
 	clock_kept(b, d, now);
 	if (b->bad || b->n != b->cap) {
 		d->steps = steps;
-		d->auth.level = d->auth.disp = d->auth.peak = 0;
+		memset(&d->auth, 0, sizeof(d->auth));
 		return -EINVAL;
 	}
 	d->kept->clock = true;

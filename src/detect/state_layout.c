@@ -138,6 +138,11 @@ static void growth(struct blob *b, struct growth_state *g, int32_t now)
 	blob_f32(b, &g->habit);
 	blob_f32(b, &g->drift);
 	blob_f32(b, &g->now);
+	if (b->version >= 4) {
+		blob_f32(b, &g->moved);
+		blob_f32(b, &g->moves);
+		b->bad |= g->moves < 0;
+	}
 	layout_moment(b, &g->born, now);
 	layout_moment(b, &g->since, now);
 	blob_bool(b, &g->told);
@@ -161,7 +166,7 @@ static void size(struct blob *b, struct size_state *s, int32_t now)
 	layout_moment(b, &s->tick, now);
 	layout_moment(b, &s->block, now);
 	blob_u32(b, &s->blocks);
-	b->bad |= s->wander < 0;
+	b->bad |= s->wander < 0 || s->tick < 0;
 }
 
 static void drop(struct blob *b, struct drop_state *s, int32_t now)

@@ -97,7 +97,7 @@
 #define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
 #define COST_Z 4.0             /* sigma on the scale of counts */
 #define COST_HABIT 1.45        /* times its own peaks */
-#define COST_YOUNG 40.0       /* steps: a peak of so few is worth half */
+#define COST_YOUNG 120.0      /* steps: a peak of so few is worth half */
 #define COST_COLD 360.0        /* the same for a stream that has just begun */
 #define COST_QUICK 2.0         /* times what five minutes must show, in one minute */
 #define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
@@ -179,6 +179,7 @@
 #define LEAVE_COST_S 120       /* a key that makes five calls a minute is silent for longer than a flood */
 #define REOPEN_S 300
 #define JOIN_S 600             /* others that begin the same within ten minutes belong to it */
+#define JOIN_GROWTH_S 7200     /* drifts take their time */
 #define PHASE_S 300            /* an incident that old, and its actors do something else: a new one */
 #define PHASE_STRENGTH 1.5
 #define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
@@ -319,6 +320,12 @@
 #define GROWTH_SIDE_N 30.0     /* requests before and on the ramp */
 #define GROWTH_SIDE_BLOCKS 4   /* blocks with any, before and on the ramp */
 #define GROWTH_STANDS 0.6      /* of the growth is still there */
+#define GROWTH_MOVE_N 5.0      /* requests in a block that show how it moves */
+#define GROWTH_MOVES 500.0     /* pairs of blocks remembered: three days and a half */
+#define GROWTH_MOVE_PRIOR 20.0 /* pairs that what others do is worth */
+#define GROWTH_MOVE_CLAMP 1.0
+#define GROWTH_MOVE_LEAST 0.1  /* nobody is steadier */
+#define GROWTH_RESTLESS 3.0    /* times that deviation is news */
 #define GROWTH_REF_N 50.0      /* requests before a customer's own mean is one */
 #define GROWTH_REF_HALF 20000.0 /* requests after which half of it is forgotten */
 #define GROWTH_JITTER 0.0009   /* 3 %: no mean of ten minutes is steadier */

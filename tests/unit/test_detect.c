@@ -126,6 +126,55 @@ static void cost_spike(void **state)
 	gen_done(&g);
 }
 
+/* From 6000 s on its requests are `larger` times as long; long before, there were three times as many for a while. */
+static void same_bill(struct gen *g, double larger, struct heard *h)
+{
+	gen_calm(g, 0, 7200, 3, 10);
+	gen_source(g, 1800, 600, 1, "10.0.2.0", "key-2", 500, 130);
+	for (size_t i = 0; i < g->n; i++) {
+		if (strcmp(g->v[i].key, "key-2") || g->v[i].r.timestamp < T0 + 6000)
+			continue;
+		g->v[i].r.num[F_PROMPT_TOKENS - F_INT_FIRST] = (int64_t)((double)g->v[i].r.num[F_PROMPT_TOKENS - F_INT_FIRST] * larger);
+		g->v[i].r.num[F_COMPLETION_TOKENS - F_INT_FIRST] = (int64_t)((double)g->v[i].r.num[F_COMPLETION_TOKENS - F_INT_FIRST] * larger);
+	}
+	run_all(g, h, NULL);
+}
+
+/* Such a bill he has had before, yet never such requests. */
+static void larger_requests_are_cost(void **state)
+{
+	struct gen g = { .state = 71 };
+	struct heard h = { 0 };
+	const struct heard_event *e;
+
+	(void)state;
+	same_bill(&g, 5, &h);
+	e = first_open(&h, CLASS_COST_SPIKE);
+	while (e && e->detected < 6000)
+		e = e + 1 < h.v + h.n ? e + 1 : NULL;
+	if (!e)
+		show(&h);
+	assert_non_null(e);
+	assert_int_equal(e->cls, CLASS_COST_SPIKE);
+	assert_string_equal(e->value, "key-2");
+	assert_true(e->detected < 6400);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
+static void usual_requests_are_no_cost(void **state)
+{
+	struct gen g = { .state = 71 };
+	struct heard h = { 0 };
+
+	(void)state;
+	same_bill(&g, 1, &h);
+	for (size_t i = 0; i < h.n; i++)
+		assert_true(h.v[i].detected < 6000);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 static void error_burst(void **state)
 {
 	struct gen g = { .state = 8 };
@@ -344,6 +393,8 @@ int main(void)
 		cmocka_unit_test(flood_by_one_key_from_many_addresses),
 		cmocka_unit_test(three_sources_are_one_incident),
 		cmocka_unit_test(cost_spike),
+		cmocka_unit_test(larger_requests_are_cost),
+		cmocka_unit_test(usual_requests_are_no_cost),
 		cmocka_unit_test(error_burst),
 		cmocka_unit_test(traffic_drop),
 		cmocka_unit_test(silence_is_seen_by_wall_time),

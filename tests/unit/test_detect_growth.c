@@ -86,6 +86,30 @@ static void another_mix_is_no_growth(void **state)
 	gen_done(&g);
 }
 
+/* Who creeps up for nine hours and begins anew is restless: known for that after a day and a half. */
+static void who_does_so_all_day_does_not_grow(void **state)
+{
+	struct gen g = { .state = 45 };
+	struct heard h = { 0 };
+
+	(void)state;
+	gen_calm(&g, 0, 60 * HOUR, 0.5, 4);
+	for (size_t i = 0; i < g.n; i++) {
+		double t = g.v[i].r.timestamp - T0;
+
+		if (!strcmp(g.v[i].key, "key-1"))
+			record_set_int(&g.v[i].r, F_PROMPT_TOKENS, (int64_t)((double)record_int(&g.v[i].r, F_PROMPT_TOKENS, 0) * exp(0.1 * fmod(t / HOUR, 9))));
+	}
+	run_all(&g, &h, NULL);
+	for (size_t i = 0; i < h.n; i++) {
+		if (h.v[i].cls == CLASS_TOKEN_GROWTH && h.v[i].detected > 40 * HOUR)
+			show(&h);
+		assert_false(h.v[i].cls == CLASS_TOKEN_GROWTH && h.v[i].detected > 40 * HOUR);
+	}
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -93,6 +117,7 @@ int main(void)
 		cmocka_unit_test(everybody_grows),
 		cmocka_unit_test(a_step_is_no_growth),
 		cmocka_unit_test(another_mix_is_no_growth),
+		cmocka_unit_test(who_does_so_all_day_does_not_grow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
