@@ -1,5 +1,6 @@
 #include "capture/hops.h"
 
+#include "capture/hops_past.h"
 #include "weir/hops.h"
 
 #include <bpf/bpf.h>
@@ -134,6 +135,36 @@ void hops_disown(struct hops *h, uint32_t pid, uint32_t netns, uint16_t port)
 		if (h->owner[i].pid == pid)
 			return;
 	bpf_map_delete_elem(h->owner_fd, &pid);
+}
+
+struct looking {
+	const struct hops *h;
+	const struct owner *owner;
+};
+
+static void was_there(void *ctx, const struct weir_conn_key *conn)
+{
+	const struct looking *l = ctx;
+	const struct weir_hop hop = { .tgid = l->owner->pid };
+	struct weir_conn_key k = *conn;
+	uint32_t word = k.lport / 64;
+	uint64_t bits = 0;
+
+	if (bpf_map_lookup_elem(l->h->ports_fd, &word, &bits) < 0 || !(bits >> (k.lport & 63) & 1))
+		return;
+	k.netns = weir_is_loopback(k.raddr) ? l->owner->netns : 0;
+	bpf_map_update_elem(l->h->conns_fd, &k, &hop, BPF_NOEXIST);
+}
+
+void hops_look_back(struct hops *h)
+{
+	for (size_t i = 0; h && i < h->owners; i++) {
+		struct looking l = { h, &h->owner[i] };
+
+		if (i && h->owner[i - 1].pid == h->owner[i].pid)
+			continue; /* it holds several ports */
+		hops_past(l.owner->pid, was_there, &l);
+	}
 }
 
 /* Where the client's address is no loopback address, what is remembered does not say the listener's namespace. */

@@ -4,11 +4,11 @@
  * A gateway and the engine behind it on one host (LiteLLM -> vLLM, nginx -> llama-server, Ollama -> its runner) are both watched, and
  * each request passes both. It is one request: it belongs to the outermost watched listener. This module tells the inner connections:
  * those made, on this host, by a process that holds another watched listening socket, or by a child of one (a worker younger than
- * the last look at /proc). How a request is then accounted is not decided here.
+ * the last look at /proc). How a request is then accounted is not decided here (src/cmd/agent_inner.h).
  *
  * Exact for every connection made after the start and not older than the last WEIR_HOPS_MAX to watched ports when its first request
- * comes (each is to be looked up then, and remembered by whoever asks). What it cannot see: a connection made before the agent
- * began; a gateway on another host; one whose source address is translated between the two (docker-proxy is a gateway of its own
+ * comes (each is to be looked up then, and remembered by whoever asks); of those made before, the ones of owners that are known when
+ * hops_look_back() is called. What it cannot see: a gateway on another host; one whose source address is translated between the two (docker-proxy is a gateway of its own
  * then, and no watched one).
  */
 #ifndef WEIR_CAPTURE_HOPS_H
@@ -35,6 +35,9 @@ void hops_watch(struct hops *h, uint16_t port, bool on);
 /* This process holds a listening socket of a watched port. 0, -ENOSPC (WEIR_HOP_OWNERS), or negative errno. */
 int hops_own(struct hops *h, uint32_t pid, uint32_t netns, uint16_t port);
 void hops_disown(struct hops *h, uint32_t pid, uint32_t netns, uint16_t port);
+
+/* Looks for connections to watched ports that the owners known so far made before the start: while there is privilege to look. */
+void hops_look_back(struct hops *h);
 
 /*
  * Whether the client of this connection (as its listener sees it) is a watched server here. Ask when the connection's first

@@ -78,13 +78,40 @@ static void words_to_network(uint8_t *p, size_t n)
 #endif
 }
 
-int procfs_parse_tcp(struct span line, struct procfs_listen *ret)
+/* "0100007F:1F90", or the same of IPv6. */
+static int parse_end(struct span s, uint8_t addr[16], uint16_t *ret_port)
+{
+	const char *colon = memchr(s.p, ':', s.n);
+	struct span text, port;
+	uint64_t v;
+
+	if (!colon)
+		return -EINVAL;
+	text = (struct span){ s.p, (size_t)(colon - s.p) };
+	port = (struct span){ colon + 1, s.n - text.n - 1 };
+	if (text.n == 8) {
+		memset(addr, 0, 10);
+		addr[10] = addr[11] = 0xff;
+		if (hex_bytes(text, addr + 12, 4) < 0)
+			return -EINVAL;
+		words_to_network(addr + 12, 4);
+	} else {
+		if (hex_bytes(text, addr, 16) < 0)
+			return -EINVAL;
+		words_to_network(addr, 16);
+	}
+	if (number_parse(port, 16, 65535, &v) < 0)
+		return -EINVAL;
+	*ret_port = (uint16_t)v;
+	return 0;
+}
+
+int procfs_parse_socket(struct span line, struct procfs_socket *ret)
 {
 	/* sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode ... */
-	struct procfs_listen l = { 0 };
-	struct span f[10], addr, port;
-	const char *colon;
-	uint64_t v, state;
+	struct procfs_socket s = { 0 };
+	struct span f[10];
+	uint64_t state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(f); i++) {
 		f[i] = field_next(&line);
@@ -93,28 +120,25 @@ int procfs_parse_tcp(struct span line, struct procfs_listen *ret)
 	}
 	if (span_eq(f[0], SPAN("sl")))
 		return 0;
-	colon = memchr(f[1].p, ':', f[1].n);
-	if (!colon)
+	if (parse_end(f[1], s.local, &s.lport) < 0 || parse_end(f[2], s.remote, &s.rport) < 0 || number_parse(f[3], 16, 255, &state) < 0 ||
+	    number_parse(f[9], 10, UINT64_MAX, &s.inode) < 0)
 		return -EINVAL;
-	addr = (struct span){ f[1].p, (size_t)(colon - f[1].p) };
-	port = (struct span){ colon + 1, f[1].n - addr.n - 1 };
-	if (addr.n == 8) {
-		if (hex_bytes(addr, l.addr + 12, 4) < 0)
-			return -EINVAL;
-		words_to_network(l.addr + 12, 4);
-		l.addr[10] = l.addr[11] = 0xff;
-	} else {
-		if (hex_bytes(addr, l.addr, 16) < 0)
-			return -EINVAL;
-		words_to_network(l.addr, 16);
-	}
-	if (number_parse(port, 16, 65535, &v) < 0 || number_parse(f[3], 16, 255, &state) < 0 ||
-	    number_parse(f[9], 10, UINT64_MAX, &l.inode) < 0)
-		return -EINVAL;
-	l.port = (uint16_t)v;
-	if (state != 0x0A || !l.port)
+	s.state = (uint8_t)state;
+	*ret = s;
+	return 1;
+}
+
+int procfs_parse_tcp(struct span line, struct procfs_listen *ret)
+{
+	struct procfs_socket s;
+	int r = procfs_parse_socket(line, &s);
+
+	if (r <= 0)
+		return r;
+	if (s.state != PROCFS_LISTEN || !s.lport)
 		return 0;
-	*ret = l;
+	*ret = (struct procfs_listen){ .port = s.lport, .inode = s.inode };
+	memcpy(ret->addr, s.local, 16);
 	return 1;
 }
 

@@ -11,6 +11,19 @@
 
 #define PROCFS_PATH_MAX 4096 /* PATH_MAX of Linux; a longer mount point could not be opened */
 
+/* One TCP socket. */
+#define PROCFS_ESTABLISHED 1 /* include/net/tcp_states.h */
+#define PROCFS_LISTEN 10
+struct procfs_socket {
+	uint8_t local[16], remote[16]; /* IPv4 is v4-mapped */
+	uint16_t lport, rport;
+	uint8_t state;
+	uint64_t inode;
+};
+
+/* A line of /proc/PID/net/tcp or tcp6. 1: *ret filled; 0: the heading; -EINVAL: not such a line. */
+int procfs_parse_socket(struct span line, struct procfs_socket *ret);
+
 /* One listening TCP socket. */
 struct procfs_listen {
 	uint8_t addr[16]; /* IPv4 is v4-mapped */
@@ -18,7 +31,7 @@ struct procfs_listen {
 	uint64_t inode;
 };
 
-/* A line of /proc/PID/net/tcp or tcp6. 1: it listens, *ret filled; 0: another state, or the heading; -EINVAL: not such a line. */
+/* The same of listening ones alone. 0: another state, or the heading. */
 int procfs_parse_tcp(struct span line, struct procfs_listen *ret);
 
 struct procfs_mount {

@@ -5,11 +5,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "capture/cgroup.h"
 #include "capture/discover.h"
+#include "capture/hops_past.h"
 #include "capture/procfs.h"
 
 /* ---- listening sockets ----------------------------------------------------------------------------- */
@@ -391,9 +394,71 @@ static void scan_pid(void **state)
 	assert_int_equal(discover_scan(&o, NULL, &r), -ENOENT);
 }
 
+/* ---- connections that were there before ------------------------------------------------------------ */
+static void sockets_of_any_state(void **state)
+{
+	static const char *const bad[] = { "", "0:", "   0: 0100007F:1F90 0100007F 01 " REST "4711", "   0: 0100007F1F90 0100007F:C350 01 " REST "4711", "   0: 0100007F:1F90 0100007F:C3500 01 " REST "4711",
+					   "   0: 0100007F:1F90 00007F:C350 01 " REST "4711", "   0: 0100007F:1F90 0100007F:C350 XX " REST "4711" };
+	struct procfs_socket s;
+
+	(void)state;
+	assert_int_equal(procfs_parse_socket(SPAN("   0: 0100007F:1F90 0A0000C0:C350 01 " REST "4711 1 0 100 0 0 10 0"), &s), 1);
+	assert_int_equal(s.state, PROCFS_ESTABLISHED);
+	assert_int_equal(s.lport, 8080);
+	assert_int_equal(s.rport, 50000);
+	assert_int_equal(s.inode, 4711);
+	assert_memory_equal(s.local + 10, "\xff\xff\x7f\x00\x00\x01", 6);
+	assert_memory_equal(s.remote + 10, "\xff\xff\xc0\x00\x00\x0a", 6);
+	assert_int_equal(procfs_parse_socket(SPAN("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"), &s), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (procfs_parse_socket(span_of(bad[i]), &s) != -EINVAL)
+			fail_msg("%s", bad[i]);
+}
+
+struct past {
+	uint16_t lport, rport;
+	unsigned found, all;
+};
+
+static void past_see(void *ctx, const struct weir_conn_key *conn)
+{
+	struct past *p = ctx;
+
+	p->all++;
+	p->found += conn->lport == p->lport && conn->rport == p->rport;
+}
+
+/* A connection of our own: told as its other end sees it, while it is there. */
+static void connections_of_a_process(void **state)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, from = { 0 };
+	int listens = socket(AF_INET, SOCK_STREAM, 0), calls = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t n = sizeof(at);
+	struct past p = { 0 };
+
+	(void)state;
+	assert_int_equal(bind(listens, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(listens, 1), 0);
+	assert_int_equal(getsockname(listens, (struct sockaddr *)&at, &n), 0);
+	assert_int_equal(connect(calls, (struct sockaddr *)&at, sizeof(at)), 0);
+	n = sizeof(from);
+	assert_int_equal(getsockname(calls, (struct sockaddr *)&from, &n), 0);
+	p.lport = ntohs(at.sin_port);
+	p.rport = ntohs(from.sin_port);
+	assert_int_equal(hops_past((uint32_t)getpid(), past_see, &p), 0);
+	assert_int_equal(p.found, 1);
+	close(calls);
+	p.found = 0;
+	assert_int_equal(hops_past((uint32_t)getpid(), past_see, &p), 0);
+	assert_int_equal(p.found, 0);
+	close(listens);
+	assert_int_equal(hops_past(UINT32_MAX, past_see, &p), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sockets_of_any_state), cmocka_unit_test(connections_of_a_process),
 		cmocka_unit_test(tcp_lines),   cmocka_unit_test(tcp_lines_hostile), cmocka_unit_test(tcp_line_cut),
 		cmocka_unit_test(mount_lines), cmocka_unit_test(cgroup_is_found),   cmocka_unit_test(stat_and_links),
 		cmocka_unit_test(known_servers), cmocka_unit_test(scan_auto),	    cmocka_unit_test(scan_pid),
