@@ -51,6 +51,7 @@ struct agent {
 	struct hops *hops;
 	struct accounts *accounts;
 	struct hidden *hidden;
+	struct inner *inner;
 	struct weir_automaton *automaton;
 	int epoll_fd, signal_fd, second_fd, watcher_fd, watcher_pid;
 	int statm_fd, inet6_fd; /* opened while we may */
@@ -554,40 +555,27 @@ static void totals_take(struct agent *g, struct totals *t)
 	}
 }
 
-/* Only where there is something to say: most servers have no proxy in front. */
-static void identity_summary(const struct identity_stats *s)
-{
-	struct str said = { 0 };
-
-	for (int i = 0; i < IDENTITY_SOURCES; i++) {
-		const char *name = identity_source_name((enum identity_source)i);
-
-		if (s->named[i])
-			str_addf(&said, " %s believed %llu", name, (unsigned long long)s->named[i]);
-		if (s->ignored[i])
-			str_addf(&said, " %s ignored %llu", name, (unsigned long long)s->ignored[i]);
-	}
-	if (said.n && !str_error(&said))
-		log_info("clients by proxies' word:%s, unnamed %llu, cut %llu, unknown %llu, unreadable %llu, conflicts %llu", said.p,
-			 (unsigned long long)s->unnamed, (unsigned long long)s->cut, (unsigned long long)s->unknown, (unsigned long long)s->unreadable,
-			 (unsigned long long)s->conflicts);
-	str_done(&said);
-}
-
 static void summary(struct agent *g)
 {
+	const struct inner_sums *inner = inner_sums(g->inner);
 	struct str lost = { 0 };
 	struct state_stats st;
 	struct totals t;
 
 	totals_take(g, &t);
+	if (inner->requests)
+		log_info("inner hops: %llu requests, %llu prompt + %llu completion tokens were a gateway's, and are counted there and not again",
+			 (unsigned long long)inner->requests, (unsigned long long)inner->prompt_tokens, (unsigned long long)inner->completion_tokens);
+	t.sum.requests -= MIN(inner->requests, t.sum.requests);
+	t.sum.prompt_tokens -= MIN(inner->prompt_tokens, t.sum.prompt_tokens);
+	t.sum.completion_tokens -= MIN(inner->completion_tokens, t.sum.completion_tokens);
 	log_info("%llu requests, %llu prompt + %llu completion tokens (%llu cached, %llu estimated), %llu clients, %llu errors, %llu aborted, "
 		 "%llu records",
 		 (unsigned long long)t.sum.requests, (unsigned long long)t.sum.prompt_tokens, (unsigned long long)t.sum.completion_tokens,
 		 (unsigned long long)t.sum.cached_tokens, (unsigned long long)t.sum.estimated_tokens, (unsigned long long)t.clients,
 		 (unsigned long long)(t.sum.status_4xx + t.sum.status_5xx + t.sum.stream_errors), (unsigned long long)t.sum.aborted,
 		 (unsigned long long)feed_count(g->feed));
-	identity_summary(feed_identity(g->feed));
+	feed_log_identity(g->feed);
 	for (int i = 0; i < WEIR_STAT_COUNT; i++) {
 		bool loss;
 
@@ -671,10 +659,19 @@ static int key_take(const struct agent_opts *o, uint8_t key[AGENT_KEY_BYTES])
 	return r;
 }
 
+/* The port of the gateway here that made this connection; 0: nobody's. */
+static uint16_t hop_outer(void *ctx, const struct weir_conn_key *at)
+{
+	struct hop hop;
+
+	return hops_inner(((struct agent *)ctx)->hops, at, &hop) ? hop.port : 0;
+}
+
 static int begin(struct agent *g)
 {
 	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g };
 	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file, .identity = &g->o->identity, .count = on_count, .ctx = g };
+	const struct inner_opts inner = { .ask = hop_outer, .ctx = g };
 	const struct state_opts state = { .dir = g->o->state, .live = true, .emit = on_left_open, .ctx = g };
 	const struct dialect_file *own = g->o->dialect_file;
 	struct priv_user user;
@@ -703,10 +700,12 @@ static int begin(struct agent *g)
 		r = detect_open(&detect, &g->detect);
 	g->accounts = accounts_new(g->o->max_accounts);
 	g->hidden = hidden_new();
-	if (r == 0 && !(g->accounts && g->hidden))
+	g->inner = inner_new(&inner);
+	if (r == 0 && !(g->accounts && g->hidden && g->inner))
 		r = -ENOMEM;
 	feed.accounts = g->accounts;
 	feed.hidden = g->hidden;
+	feed.inner = g->inner;
 	feed.detect = g->detect;
 	feed.automaton = g->automaton;
 	if (r == 0)
@@ -723,6 +722,7 @@ static int begin(struct agent *g)
 	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
 		return r;
 	servers_look(g);
+	hops_look_back(g->hops);
 	if ((r = agent_tls_begin(&g->tls, g->capture, g->o->tls, g->o->hook_limit_us)) < 0)
 		return r;
 	state_load(g->state, g->detect, wall_now());
@@ -792,6 +792,7 @@ int agent_run(const struct agent_opts *o)
 	feed_free(g.feed);
 	accounts_free(g.accounts);
 	hidden_free(g.hidden);
+	inner_free(g.inner);
 	state_free(g.state);
 	detect_free(g.detect);
 	records_close(&g.records);

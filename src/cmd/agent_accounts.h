@@ -2,7 +2,7 @@
  * agent_accounts.h - who used what, by the identity that only user space knows: the true client, the API key, the user.
  *
  * Fed with the records, and with what the counters saw beyond them, so that each way of counting adds up to the same: requests that
- * ended, and their tokens. Bounded: beyond the ceiling the account silent longest goes into `other`, first of those that never got an
+ * ended, and their tokens (inner hops aside: agent_inner.h). Bounded: beyond the ceiling the account silent longest goes into `other`, first of those that never got an
  * answer (whoever sprays keys pushes out his own), and is counted; one that was silent for long goes into `aged`.
  */
 #ifndef WEIR_CMD_AGENT_ACCOUNTS_H

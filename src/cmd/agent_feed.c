@@ -68,6 +68,9 @@ static void on_arrival(void *ctx, const struct record *r)
 	struct record copy = record_as_written(r);
 	char peer[ADDRESS_TEXT];
 
+	inner_arrival(f->o.inner, r, &source);
+	if (source.outer)
+		return; /* the same request was told of at the gateway */
 	told_add(f->told, record_server_address(r), peer_text(&source, peer));
 	complain(f, detect_arrival(f->o.detect, &copy));
 }
@@ -79,6 +82,11 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 	struct record copy = record_as_written(r);
 	char peer[ADDRESS_TEXT];
 
+	inner_complete(f->o.inner, r, &source);
+	if (source.outer) {
+		agent_ports_record(f->o.ports, &copy);
+		return;
+	}
 	f->records++;
 	if (arrived)
 		told_remove(f->told, record_server_address(r), peer_text(&source, peer));
@@ -88,6 +96,11 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 	state_record(f->o.state, &copy);
 	complain(f, arrived ? detect_complete(f->o.detect, &copy, told) : detect_record(f->o.detect, &copy));
 	agent_ports_record(f->o.ports, &copy);
+}
+
+static uint16_t on_outer(void *ctx, uint64_t conn, const struct weir_conn_key *at)
+{
+	return inner_outer(((struct feed *)ctx)->o.inner, conn, at);
 }
 
 void feed_event(void *feed, const void *data, size_t n)
@@ -101,6 +114,8 @@ static void on_stream(void *ctx, const struct record *r, int64_t fresh)
 {
 	struct feed *f = ctx;
 
+	if (assemble_source(f->assemble).outer)
+		return;
 	complain(f, detect_provisional(f->o.detect, r, wall_now(), fresh));
 }
 
@@ -187,6 +202,8 @@ void feed_loss(void *feed, const struct loss *l)
 	uint64_t told;
 	bool first = true;
 
+	if (inner_lost(f->o.inner, l))
+		return;
 	server_text(l->key.server, l->key.port, server);
 	address_text(l->key.client, client);
 	loss_label(f, &l->key, label);
@@ -246,9 +263,24 @@ uint64_t feed_count(const struct feed *f)
 	return f->records;
 }
 
-const struct identity_stats *feed_identity(const struct feed *f)
+void feed_log_identity(const struct feed *f)
 {
-	return &assemble_stats(f->assemble)->identity;
+	const struct identity_stats *s = &assemble_stats(f->assemble)->identity;
+	struct str said = { 0 };
+
+	for (int i = 0; i < IDENTITY_SOURCES; i++) {
+		const char *name = identity_source_name((enum identity_source)i);
+
+		if (s->named[i])
+			str_addf(&said, " %s believed %llu", name, (unsigned long long)s->named[i]);
+		if (s->ignored[i])
+			str_addf(&said, " %s ignored %llu", name, (unsigned long long)s->ignored[i]);
+	}
+	if (said.n && !str_error(&said))
+		log_info("clients by proxies' word:%s, unnamed %llu, cut %llu, unknown %llu, unreadable %llu, conflicts %llu", said.p,
+			 (unsigned long long)s->unnamed, (unsigned long long)s->cut, (unsigned long long)s->unknown, (unsigned long long)s->unreadable,
+			 (unsigned long long)s->conflicts);
+	str_done(&said);
 }
 
 static void identity_write_json(const struct identity_stats *s, struct str *out)
@@ -358,6 +390,7 @@ void feed_write_json(const struct feed *f, struct str *out)
 	accounts_write_json(f->o.accounts, out);
 	hidden_write_json(f->o.hidden, out);
 	h2_write_json(f, out);
+	inner_write_json(f->o.inner, out);
 }
 
 void feed_write_unknown(const struct feed *f, struct str *out)
@@ -367,7 +400,7 @@ void feed_write_unknown(const struct feed *f, struct str *out)
 
 int feed_open(const struct feed_opts *o, struct feed **ret)
 {
-	struct assemble_opts ao = { .automaton = o->automaton, .identity = o->identity, .count = on_count, .arrival = on_arrival, .complete = on_complete };
+	struct assemble_opts ao = { .automaton = o->automaton, .identity = o->identity, .count = on_count, .arrival = on_arrival, .complete = on_complete, .outer = on_outer };
 	struct feed *f = calloc(1, sizeof(*f));
 	char host[256] = "";
 	int r;

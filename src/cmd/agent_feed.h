@@ -10,6 +10,7 @@
 #include "capture/losses.h"
 #include "cmd/agent_accounts.h"
 #include "cmd/agent_hidden.h"
+#include "cmd/agent_inner.h"
 #include "cmd/agent_key.h"
 #include "cmd/agent_ports.h"
 #include "cmd/agent_records.h"
@@ -30,6 +31,7 @@ struct feed_opts {
 	const struct identity_rules *identity; /* outlives the feed */
 	struct accounts *accounts;
 	struct hidden *hidden;
+	struct inner *inner;
 	/* What was counted here, not in the kernel, of the client at the far end of a connection. */
 	void (*count)(void *ctx, const struct weir_conn_key *key, const struct weir_client *more);
 	void *ctx;
@@ -57,8 +59,8 @@ void feed_second(struct feed *f);
 void feed_finish(struct feed *f);
 
 uint64_t feed_count(const struct feed *f); /* records made */
-/* Whose word on the true client was taken and whose was not. */
-const struct identity_stats *feed_identity(const struct feed *f);
+/* Says whose word on the true client was taken and whose was not, where there is something to say: most servers have no proxy in front. */
+void feed_log_identity(const struct feed *f);
 /* Requests that are counted in the clients' `lost` without a trace in the kernel's statistics. */
 uint64_t feed_lost(const struct feed *f);
 /* Appends " name number" of each kind of loss that happened here. */

@@ -574,7 +574,9 @@ void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, i
 
 struct assemble_source assemble_source(const struct assemble *a)
 {
-	return a->told ? (struct assemble_source){ &a->told->key, &a->told->identity } : (struct assemble_source){ 0 };
+	const struct pending *p = a->told;
+
+	return p ? (struct assemble_source){ &p->key, &p->identity, p->conn, p->request, p->outer } : (struct assemble_source){ 0 };
 }
 
 const struct assemble_stats *assemble_stats(const struct assemble *a)

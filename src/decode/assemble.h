@@ -39,6 +39,8 @@ struct assemble_opts {
 	const struct identity_rules *identity;  /* whose word on the true client is taken; stays the caller's; NULL: nobody's */
 	/* What the PROXY protocol said at the beginning of this connection. False: nothing. May be NULL. */
 	bool (*announced)(void *ctx, uint64_t conn, const struct weir_conn_key *at, uint8_t ret[16]);
+	/* The port of the watched listener whose owner made this connection: a gateway here, and this its inner hop. 0: nobody's. May be NULL. */
+	uint16_t (*outer)(void *ctx, uint64_t conn, const struct weir_conn_key *at);
 	uint32_t max_open;                      /* 0: the default */
 	size_t max_bytes;                       /* 0: the default */
 	/* Exchanges over HTTP/2 are counted here, not in the kernel: to be added to the client's counters (h2.h). May be NULL. */
@@ -94,10 +96,13 @@ void assemble_tell_waiting(struct assemble *a);
  */
 void assemble_open_stream(struct assemble *a, uint64_t conn, uint32_t request, int64_t tokens, void (*tell)(void *ctx, const struct record *r, int64_t fresh), void *ctx);
 
-/* During arrival() and complete(): the connection that the record came by, and what its request told of who asked. */
+/* During arrival(), complete() and assemble_open_stream()'s tell(): where the record came from, and what its request told of who asked. */
 struct assemble_source {
 	const struct weir_conn_key *at;
 	const struct identity *identity;
+	uint64_t conn;
+	uint32_t request;
+	uint16_t outer; /* as opts.outer() answered when the request began: it is the same from its arrival to its end */
 };
 struct assemble_source assemble_source(const struct assemble *a);
 

@@ -73,6 +73,8 @@ struct pending {
 	const struct dialect *dialect;
 	struct identity identity; /* once `identified`: of the first reading, which is what the arrival told */
 	bool identified;
+	bool placed;    /* `outer` was asked for */
+	uint16_t outer; /* port of the listener whose inner hop this is; 0: of none */
 	struct pieces side[2]; /* by enum weir_dir */
 	struct facts facts;
 	struct shape_names *names[2]; /* of a call that no dialect knows, by enum weir_dir; NULL: none seen */

@@ -99,11 +99,20 @@ static void arrival_fill(const struct assemble *a, struct record *r, const struc
 		r->kind = KIND_OTHER;
 }
 
+/* Asked once per request: its beginning and its end must be of one mind. */
+static void place(struct assemble *a, struct pending *p)
+{
+	if (!p->placed && a->opts.outer)
+		p->outer = a->opts.outer(a->opts.ctx, p->conn, &p->key);
+	p->placed = true;
+}
+
 void record_arrival(struct assemble *a, struct pending *p)
 {
 	char client[ADDRESS_MAX], server[LABEL_MAX];
 	struct record r;
 
+	place(a, p);
 	if (!a->opts.arrival)
 		return;
 	arrival_fill(a, &r, p, client, server);
@@ -118,7 +127,9 @@ void record_open(struct assemble *a, struct pending *p, int64_t fresh, void (*te
 	struct record r;
 
 	arrival_fill(a, &r, p, client, server);
+	a->told = p;
 	tell(ctx, &r, fresh);
+	a->told = NULL;
 }
 
 static double ms_between(uint64_t from, uint64_t to)
@@ -252,6 +263,7 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 		shapes_note(a->shapes, span_of(f->method), facts_text(f, T_PATH), p->names[WEIR_REQUEST], p->names[WEIR_RESPONSE], weir_has_usage(c.mask));
 	if (!a->opts.complete)
 		return;
+	place(a, p);
 	record_init(&r);
 	/* A prompt whose end was not announced: its length on the wire is near enough. */
 	if (p->facts.prompt_chars < 0 && p->dialect && p->dialect->shape && p->side[WEIR_REQUEST].head_len && d->req_bytes > p->side[WEIR_REQUEST].head_len)

@@ -63,14 +63,14 @@ both() {
 	else
 		why="$why; no counters or no truth"
 	fi
+	stat_of inner | tr "'" '"' >"$WORK/inner"
 	weir_stop >"$WORK/stop" || why="$why; $(cat "$WORK/stop")"
-	out=$("$PYTHON" "$E2E/compare.py" --records --ends --port "$PROXY" "$LOG" "$RECORDS" 2>/dev/null) || why="$why; records: $out"
-	# the records of the server behind add up to what it knows, and every one names its model
-	out=$(jq -s --arg at ":$BACKEND" --slurpfile truth "$WORK/now.json" '
-		map(select((.server // "") | split(" ") | .[0] // "" | endswith($at))) | { requests: length, prompt: (map(select(.estimated | not) | .prompt_tokens // 0) | add),
-			completion: (map(select(.estimated | not) | .completion_tokens // 0) | add), unnamed: map(select(.model_name != "weir-tiny")) | length } as $r
-		| ($truth[0].clients | { requests: (map(.requests) | add), prompt: (map(.prompt_tokens) | add), completion: (map(.completion_tokens) | add), unnamed: 0 }) as $t
-		| if $r == $t then "same" else "records behind \($r), truth \($t)" end' -r "$RECORDS")
+	# each request has one record, the proxy's; what it asked of the server behind is known as inner hops, of which the server tells the same
+	out=$("$PYTHON" "$E2E/compare.py" --records --ends "$LOG" "$RECORDS" 2>/dev/null) || why="$why; records: $out"
+	out=$(jq --argjson outer "$PROXY" --slurpfile truth "$WORK/now.json" '
+		{ requests, prompt: .prompt_tokens, completion: .completion_tokens, outer: (.links | map(.outer_port) | unique) } as $i
+		| ($truth[0].clients | { requests: (map(.requests) | add), prompt: (map(.prompt_tokens) | add), completion: (map(.completion_tokens) | add), outer: [$outer] }) as $t
+		| if $i == $t then "same" else "inner hops \($i), truth \($t)" end' -r "$WORK/inner")
 	[ "$out" = same ] || why="$why; $out"
 	if [ -n "$why" ]; then fail "$name" "${why#; }"; else ok "$name"; fi
 }

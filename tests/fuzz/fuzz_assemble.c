@@ -18,11 +18,17 @@ static struct str line;
 
 static void on_arrival(void *ctx, const struct record *r)
 {
-	(void)ctx;
+	struct assemble_source s = assemble_source(*(struct assemble **)ctx);
+
 	if (r->kind == KIND_UNKNOWN)
 		abort();
 	str_reset(&line);
 	record_write_json(&line, r);
+	/* whoever is told of a record may ask where it came from, and a key is 16 digits or none */
+	if (!s.at || !s.identity || s.outer != (s.conn & 1 ? 8000 : 0))
+		abort();
+	if (record_has(r, F_API_KEY) != (s.identity->has_key && record_text(r, F_API_KEY).n == 16))
+		abort();
 }
 
 static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t told)
@@ -32,6 +38,20 @@ static void on_complete(void *ctx, const struct record *r, bool arrived, int64_t
 	for (int f = F_INT_FIRST; f < F_INT_END; f++)
 		if (f != F_PROMPT_HASH && f != F_PROMPT_SIM && record_int(r, (enum record_field)f, 0) < 0)
 			abort();
+}
+
+/* Every other connection is one of a gateway's, and every third began with a PROXY header. */
+static uint16_t outer(void *ctx, uint64_t conn, const struct weir_conn_key *at)
+{
+	(void)ctx, (void)at;
+	return conn & 1 ? 8000 : 0;
+}
+
+static bool announced(void *ctx, uint64_t conn, const struct weir_conn_key *at, uint8_t ret[16])
+{
+	(void)ctx, (void)at;
+	memset(ret, (int)conn, 16);
+	return conn % 3 == 0;
 }
 
 static void one_slice(struct assemble *a, const uint8_t *p, size_t len, uint8_t what, uint8_t who, uint64_t off, uint32_t head_len)
@@ -50,10 +70,13 @@ static void one_slice(struct assemble *a, const uint8_t *p, size_t len, uint8_t 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	struct assemble_opts opts = { .automaton = &dfa, .host = "h", .max_open = OPEN_MAX, .max_bytes = BYTES_MAX, .arrival = on_arrival, .complete = on_complete };
+	/* The peer of all is ::, and half of the time it is believed. */
+	const struct identity_rules rules = { .count = n & 1, .only = n & 2 ? IDENTITY_ANY : IDENTITY_XFF };
+	struct assemble_opts opts = { .identity = &rules, .outer = outer, .announced = announced, .automaton = &dfa, .host = "h", .max_open = OPEN_MAX, .max_bytes = BYTES_MAX, .arrival = on_arrival, .complete = on_complete };
 	uint64_t off[64] = { 0 };
-	struct assemble *a;
+	struct assemble *a = NULL;
 
+	opts.ctx = &a;
 	if (!dfa.states && automaton_build(&dfa) < 0)
 		abort();
 	if (n > 16384 || assemble_new(&opts, &a) < 0)
