@@ -535,6 +535,22 @@ static void given_scan(struct scan *s)
 		given_look(s, ns->inode);
 }
 
+/* Workers come and go, and their numbers with them: whoever was told of goes on being the one, as long as he holds the socket. */
+static void holders_keep(struct scan *s)
+{
+	for (size_t i = 0; s->before && i < s->result->count; i++) {
+		struct discover_port *p = &s->result->port[i];
+		const struct discover_port *old = discover_find(s->before, p->netns, p->port);
+
+		for (size_t k = 0; old && (old->pid != p->pid || old->start != p->start) && k < s->result->owners; k++) {
+			const struct discover_owner *o = &s->result->owner[k];
+
+			if (o->pid == old->pid && o->start == old->start && o->netns == p->netns && o->port == p->port)
+				*p = *old;
+		}
+	}
+}
+
 int discover_scan(const struct discover_opts *opts, const struct discover_result *before, struct discover_result *ret)
 {
 	struct scan s = { .opts = opts, .result = ret, .before = before, .buffer_cap = 32768 };
@@ -560,6 +576,7 @@ int discover_scan(const struct discover_opts *opts, const struct discover_result
 				process_scan(&s, &s.procs[i]);
 		if (opts->port_count)
 			given_scan(&s);
+		holders_keep(&s);
 	}
 	for (size_t i = 0; i < s.netns_count; i++)
 		free(s.netns[i].listen);

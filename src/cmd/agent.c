@@ -253,6 +253,7 @@ static int ports_begin(struct agent *g)
 {
 	g->ports->capture = g->capture;
 	g->ports->named = feed_workload;
+	g->ports->marked = feed_marker;
 	g->ports->ctx = g->feed;
 	for (size_t i = 0; i < g->o->port_count; i++)
 		agent_ports_given(g->ports, g->o->port[i]);

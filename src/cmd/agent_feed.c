@@ -246,6 +246,14 @@ void feed_workload(void *feed, uint32_t netns, uint16_t port, struct span name)
 	assemble_set_workload(f->assemble, netns, port, name);
 }
 
+void feed_marker(void *feed, enum marker_kind kind, struct span server, struct span what, double when)
+{
+	struct feed *f = feed;
+	const struct marker m = { .time = when, .kind = kind, .server = server, .what = what };
+
+	complain(f, detect_marker(f->o.detect, &m));
+}
+
 /* ---- the rest -------------------------------------------------------------------------------------- */
 void feed_second(struct feed *f)
 {

@@ -48,6 +48,8 @@ void feed_arrivals(struct feed *f);
 void feed_loss(void *feed, const struct loss *l);
 /* What runs behind a port is called so; an empty name: it is not known any more. */
 void feed_workload(void *feed, uint32_t netns, uint16_t port, struct span name);
+/* Something happened to a server. */
+void feed_marker(void *feed, enum marker_kind kind, struct span server, struct span what, double when);
 /* A stream that is still open has so many tokens by now. */
 void feed_stream(void *feed, uint64_t conn, uint32_t request, int64_t tokens);
 /* The same of all streams whose tokens are counted here (HTTP/2). */

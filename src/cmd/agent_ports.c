@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 
+#include <time.h>
+
 static void watch(struct agent_ports *p, uint16_t port, enum port_source source)
 {
 	struct port_note *n = &p->note[port];
@@ -46,12 +48,55 @@ static struct port_listener *listener_of(struct agent_ports *p, const struct wat
 	return l;
 }
 
+static double wall_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* When a process began, by its start in ticks since boot. */
+static double wall_of(uint64_t start_ticks)
+{
+	struct timespec t;
+	double age;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	age = (double)t.tv_sec + (double)t.tv_nsec / 1e9 - (double)start_ticks / (double)sysconf(_SC_CLK_TCK);
+	return wall_now() - (age > 0 ? age : 0);
+}
+
+/* The name that its records' server is known by. */
+static void mark(const struct agent_ports *p, enum marker_kind kind, const struct port_listener *l, const char *what, double when)
+{
+	char port[16];
+
+	snprintf(port, sizeof(port), ":%u", l->port);
+	if (p->marked)
+		p->marked(p->ctx, kind, span_of(*l->workload ? l->workload : port), span_of(what), when);
+}
+
+/* What the agent finds when it begins has not just happened. */
+static void change_mark(const struct agent_ports *p, const struct port_listener *old, const struct port_listener *now)
+{
+	if (!p->scanned || (old->pid == now->pid && old->start == now->start))
+		return;
+	if (!old->pid)
+		mark(p, MARKER_START, now, "", wall_of(now->start));
+	else if (*old->image && *now->image && strcmp(old->image, now->image) != 0)
+		mark(p, MARKER_IMAGE, now, now->image, wall_of(now->start));
+	else
+		mark(p, MARKER_RESTART, now, "", wall_of(now->start));
+}
+
 static void listener_found(struct agent_ports *p, const struct watcher_message *m)
 {
-	struct port_listener *l = listener_of(p, m);
+	struct port_listener *l = listener_of(p, m), old;
 
 	if (!l)
 		return;
+	old = *l;
 	if (!l->pid || l->pid != m->pid || l->start != m->start) {
 		log_info("port %u: %s, pid %u%s%s%s%s%s%s%s", m->port, *m->server ? m->server : "?", m->pid, *m->workload ? ", " : "", m->workload,
 			 *m->image ? ", image " : "", m->image, *m->tls ? ", has loaded " : "", m->tls, l->pid && !l->gone ? " (taken over)" : "");
@@ -60,6 +105,7 @@ static void listener_found(struct agent_ports *p, const struct watcher_message *
 	memcpy(l->server, m->server, sizeof(l->server));
 	memcpy(l->workload, m->workload, sizeof(l->workload));
 	memcpy(l->image, m->image, sizeof(l->image));
+	change_mark(p, &old, l);
 	if (p->named)
 		p->named(p->ctx, m->netns, m->port, span_of(m->workload));
 }
@@ -83,6 +129,8 @@ static void port_gone(struct agent_ports *p, const struct watcher_message *m, ui
 	struct port_listener *l = listener_of(p, m);
 	struct port_note *n = &p->note[m->port];
 
+	if (l && !l->gone && l->pid)
+		mark(p, MARKER_STOP, l, "", wall_now());
 	if (l)
 		l->gone = true; /* the name stays: whoever comes back is most likely the same */
 	if (m->elsewhere)

@@ -8,6 +8,7 @@
 #include "capture/hops.h"
 #include "capture/watcher.h"
 #include "decode/record.h"
+#include "detect/detect.h"
 
 /* A server may be away so long, to restart or to load a model, before its port is let go. */
 #define PORT_GRACE_S 600
@@ -41,6 +42,8 @@ struct agent_ports {
 	struct capture *capture;
 	/* What runs behind a port has a name, or (empty) none any more. */
 	void (*named)(void *ctx, uint32_t netns, uint16_t port, struct span workload);
+	/* Something happened to the server that is called so; `when`: wall time. */
+	void (*marked)(void *ctx, enum marker_kind kind, struct span server, struct span what, double when);
 	void *ctx;
 	struct port_listener listener[DISCOVER_PORTS_MAX];
 	size_t listeners;

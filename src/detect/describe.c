@@ -81,10 +81,14 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		if (!isnan(o->value) && !tells(a, trait_name(o->most)))
 			a->evidence[a->evidence_count++] = (struct anomaly_evidence){ trait_name(o->most), o->value, usual_of(d, o), o->sigma * o->share };
 	}
+	if (*in->cause) {
+		a->evidence_count = MIN(a->evidence_count, (size_t)ANOMALY_EVIDENCE_MAX - 1);
+		a->evidence[a->evidence_count++] = (struct anomaly_evidence){ "seconds_since_marker", in->since_cause, 0, 0 };
+	}
 	for (unsigned int k = 0; k < f->actors; k++)
 		name(a, at(d, f->actor[k]), f->share[k]);
 	if (ev == EVENT_CLOSE)
-		snprintf(summary, n, "over after %.0f s: %s", MAX(a->end - a->start, 0.0), in->bests ? in->said : f->summary);
+		snprintf(summary, n, "over after %.0f s: %s%s", MAX(a->end - a->start, 0.0), in->bests ? in->said : f->summary, in->cause);
 	else
-		snprintf(summary, n, "%s", f->summary);
+		snprintf(summary, n, "%s%s", f->summary, in->cause);
 }

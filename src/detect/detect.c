@@ -273,6 +273,8 @@ static void apply(struct detect *d, struct feed *f, int32_t tick)
 	}
 	if (f->flags & FEED_RATE && f->m.what & MOMENT_ARRIVAL)
 		latency_see(d, &f->m);
+	if (f->flags & FEED_RATE && f->m.what & MOMENT_DONE && f->m.status >= 200 && f->m.status < 300 && f->entity[FEED_SERVER] != NOBODY && f->entity[FEED_MODEL] != NOBODY)
+		markers_see(d, f->entity[FEED_SERVER], f->entity[FEED_MODEL], tick);
 }
 
 static void feed_refer(const struct detect *d, const struct feed *f, int by)

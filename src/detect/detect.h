@@ -55,6 +55,19 @@ int detect_arrival(struct detect *d, const struct record *r);
 int detect_provisional(struct detect *d, const struct record *r, double now, int64_t completion_tokens);
 int detect_complete(struct detect *d, const struct record *r, int64_t already_told_tokens);
 
+/*
+ * What happened to a server, as whoever runs it saw: incidents that may come of it, and begin soon after, cite it (marker.h). `server`
+ * as record_server_entity() of its records, or ":PORT". Models that come new to a server are seen in records and need not be told.
+ * -EINVAL: no kind, no name or no time.
+ */
+enum marker_kind { MARKER_START, MARKER_STOP, MARKER_RESTART, MARKER_IMAGE, MARKER_MODEL };
+struct marker {
+	double time;
+	enum marker_kind kind;
+	struct span server, what; /* what: the new image or model; may be empty */
+};
+int detect_marker(struct detect *d, const struct marker *m);
+
 /* Wall time, for silent input: moves the watermark to now less the lateness when that is later. Never backwards. */
 int detect_advance(struct detect *d, double now);
 /* End of input: runs the ticks up to the last watermark; incidents stay open (their end is not known). static emits here. */

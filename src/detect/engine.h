@@ -24,6 +24,7 @@
 #include "detect/detect.h"
 #include "detect/entity.h"
 #include "detect/full.h"
+#include "detect/marker.h"
 #include "detect/recent.h"
 #include "detect/traits.h"
 #include "detect/tuning.h"
@@ -113,6 +114,8 @@ struct incident {
 	size_t bests;
 	char said[400];
 	struct opinion opinion;
+	char cause[200]; /* the marker it cites, as the end of a sentence; empty: none */
+	double since_cause;
 };
 
 /* What a detector saw, and was not yet enough. */
@@ -159,6 +162,7 @@ struct detect {
 	struct habit usual;    /* traits of everybody's requests, calm minutes only */
 	struct traits now;     /* of the last minute, every step */
 	struct latency_models *latency;
+	struct markers markers;
 	struct {
 		double level, disp, peak; /* refused credentials a minute */
 		double peak300, cur, cur300;

@@ -154,7 +154,7 @@ bool incident_lately(const struct detect *d, unsigned int watches)
 static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 {
 	struct anomaly a;
-	char summary[512];
+	char summary[800];
 
 	if (ev == EVENT_OPEN && !in->muted)
 		d->stats.opens[in->f.cls]++;
@@ -166,6 +166,8 @@ static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 	in->scope_told = in->f.scope;
 	if (in->muted)
 		return;
+	if (ev != EVENT_CLOSE)
+		markers_cite(d, &in->f, in->cause, sizeof(in->cause), &in->since_cause);
 	describe(d, in, ev, &a, summary, sizeof(summary));
 	d->opts.emit(d->opts.ctx, &a);
 }

@@ -217,13 +217,17 @@ fi
 # ---- a real container ----------------------------------------------------------------------------------
 name=podman
 if case_wanted $name; then
-	if ! command -v podman >/dev/null; then skip $name "podman is not installed"; else
+	if ! command -v podman >/dev/null; then
+		skip $name "podman is not installed"
+	else
 		why=
 		port_new
-		mkdir -p "$WORK/image"
-		cp "$MODELSERVER" "$WORK/image/vllm"
-		# A container of this host's own files: no image is fetched.
-		if ! podman run --rm --name "weir-llm-$$" --network host --rootfs /:O /bin/sh -c "exec -a vllm '$WORK/image/vllm' --port $PORT" >"$WORK/podman.log" 2>&1 & then :; fi
+		run=(podman)
+		# crun refuses hosts with both versions of control groups; runc does not.
+		[ "$(awk '$3 == "cgroup"' /proc/mounts | wc -l)" -gt 0 ] && command -v runc >/dev/null && run+=(--runtime runc --cgroup-manager cgroupfs)
+		# The host's own files are its image: none is fetched.
+		"${run[@]}" run --rm --name "weir-llm-$$" --network host --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 -v "$MODELSERVER:/mnt/vllm:ro" --rootfs /:O \
+			/mnt/vllm --port "$PORT" >"$WORK/podman.log" 2>&1 &
 		PIDS+=($!)
 		if ! wait_for 20 ask "$PORT"; then
 			skip $name "podman does not run here: $(tail -1 "$WORK/podman.log" | cut -c1-200)"
@@ -231,10 +235,11 @@ if case_wanted $name; then
 			ask "$PORT" 2
 			settle
 			weir_stop >"$WORK/stop" || why="$(cat "$WORK/stop")"
-			[ "$(jq -r .server "$RECORDS" | grep -c "container=weir-llm-$$\$")" = 2 ] || why="$why; $(servers_of_records)"
-			podman kill "weir-llm-$$" >/dev/null 2>&1
+			[ "$(jq -r .server "$RECORDS" | grep -c "container=weir-llm-$$\$")" = 2 ] || why="$why; $(servers_of_records)$(cat "$WEIR_LOG")"
 			if [ -n "$why" ]; then fail $name "$why"; else ok $name; fi
 		fi
+		"${run[@]}" kill "weir-llm-$$" >/dev/null 2>&1
+		servers_end
 	fi
 fi
 
