@@ -147,6 +147,19 @@ static const struct dialect_shape triton_generate = {
 	  [D_TEXT] = "text_output" },
 	.stream = STREAM_FIELD,
 };
+/* What grpc.h writes of every service it knows. */
+static const struct dialect_shape grpc = {
+	"grpc",
+	{ [D_MODEL] = "model_name",
+	  [D_STREAM] = "stream",
+	  [D_MAX_TOKENS] = "max_tokens",
+	  [D_PROMPT] = "text_input",
+	  [D_RESPONSE_MODEL] = "model_name",
+	  [D_FINISH] = "finish_reason",
+	  [D_ID] = "id",
+	  [D_TEXT] = "text_output" },
+	.stream = STREAM_NEVER,
+};
 static const struct dialect_shape gemini = {
 	"gemini",
 	{ [D_MAX_TOKENS] = "generationConfig.maxOutputTokens",
@@ -193,6 +206,20 @@ static const struct dialect rows[] = {
 	INFERENCE("/engines/{model}/completions", &openai_completions, "LocalAI, LiteLLM"),
 	EMBEDDING("/engines/{model}/embeddings", &openai_embeddings, "LocalAI"),
 
+	/* First: their last words are others' paths. */
+	INFERENCE("/inference.GRPCInferenceService/ModelInfer", &grpc, "Triton and all of KServe v2, gRPC"),
+	{ "/inference.GRPCInferenceService/ModelStreamInfer", NULL, KIND_INFERENCE, &grpc, STREAM_ALWAYS, "Triton, gRPC" },
+	INFERENCE("/fmaas.GenerationService/Generate", &grpc, "IBM's TGI and vLLM's adapter of it, gRPC"),
+	{ "/fmaas.GenerationService/GenerateStream", NULL, KIND_INFERENCE, &grpc, STREAM_ALWAYS, "the same" },
+	INFERENCE("/backend.Backend/Predict", &grpc, "LocalAI's inner hop, gRPC"),
+	{ "/backend.Backend/PredictStream", NULL, KIND_INFERENCE, &grpc, STREAM_ALWAYS, "the same" },
+	EMBEDDING("/tei.v1.Embed/*", &grpc, "TEI, gRPC"),
+	EMBEDDING("/tei.v1.Predict/*", &grpc, "TEI, gRPC"),
+	EMBEDDING("/tei.v1.Rerank/*", &grpc, "TEI, gRPC"),
+	CONTROL("/inference.GRPCInferenceService/*", "Triton and all of KServe v2, gRPC"),
+	CONTROL("/grpc.health.v1.Health/*", "all who speak gRPC"),
+	CONTROL("/tei.v1.Info/*", "TEI, gRPC"),
+	CONTROL("/tei.v1.Tokenize/*", "TEI, gRPC"),
 	INFERENCE("/chat/completions", &openai_chat, "OpenAI, vLLM, SGLang, TGI, TensorRT-LLM, LMDeploy, LocalAI, llama.cpp, Ollama, LiteLLM, mistral.rs"),
 	INFERENCE("/completions", &openai_completions, "OpenAI and the same servers; llama.cpp's native shape without /v1"),
 	INFERENCE("/responses", &openai_responses, "OpenAI, vLLM, SGLang, TensorRT-LLM, LMDeploy, LocalAI, llama.cpp, Ollama, mistral.rs"),

@@ -6,7 +6,10 @@ void head_init(struct head *d)
 	d->n = d->path_len = d->method_len = d->host_len = 0;
 	d->status = 0;
 	d->length = 0;
-	d->has_length = d->connect = d->cut = false;
+	d->has_length = d->connect = d->cut = d->is_grpc = false;
+	d->answer_type = NULL;
+	d->grpc_status = -1;
+	d->encoding_len = 0;
 	d->unknown = 0;
 }
 
@@ -51,6 +54,26 @@ static void read_pseudo(struct head *d, struct span name, struct span v)
 	}
 }
 
+/* Also where they stand in trailers. */
+static void read_grpc(struct head *d, struct span name, struct span v)
+{
+	unsigned status = 0;
+
+	if (span_eq(name, SPAN("content-type"))) {
+		d->is_grpc = v.n >= 16 && !memcmp(v.p, "application/grpc", 16) && (v.n == 16 || v.p[16] == '+' || v.p[16] == ';');
+	} else if (span_eq(name, SPAN("grpc-encoding"))) {
+		d->encoding_len = MIN(v.n, sizeof(d->encoding));
+		memcpy(d->encoding, v.p, d->encoding_len);
+	} else if (span_eq(name, SPAN("grpc-status")) && v.n && v.n <= 3) {
+		for (size_t i = 0; i < v.n; i++) {
+			if (v.p[i] < '0' || v.p[i] > '9')
+				return;
+			status = status * 10 + (unsigned)(v.p[i] - '0');
+		}
+		d->grpc_status = (int)status;
+	}
+}
+
 /* What only HTTP/1 knows has no place in a block (RFC 9113 section 8.2.2), and would mislead whoever reads it as HTTP/1. */
 static bool is_left_out(struct span name)
 {
@@ -76,6 +99,7 @@ void head_field(void *head, struct span name, struct span value)
 	}
 	if (span_eq(name, SPAN("content-length")))
 		read_length(d, value);
+	read_grpc(d, name, value);
 	if (is_left_out(name))
 		return;
 	if (name.n + value.n + 4 > sizeof(d->fields) - d->n) {
@@ -134,7 +158,8 @@ size_t head_request(struct h2 *h)
 
 size_t head_response(struct h2 *h)
 {
-	int first = snprintf(h->text, sizeof(h->text), "HTTP/1.1 %03u\r\n", h->head.status ? h->head.status : 200);
+	const char *type = h->head.answer_type; /* the first of two counts */
+	int first = snprintf(h->text, sizeof(h->text), "HTTP/1.1 %03u\r\n%s%s%s", h->head.status ? h->head.status : 200, type ? "content-type: " : "", type ? type : "", type ? "\r\n" : "");
 
 	return put_together(h, first);
 }

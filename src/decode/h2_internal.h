@@ -2,6 +2,7 @@
 #ifndef WEIR_DECODE_H2_INTERNAL_H
 #define WEIR_DECODE_H2_INTERNAL_H
 
+#include "decode/grpc.h"
 #include "decode/h2.h"
 #include "decode/h2_frame.h"
 #include "decode/h2_hpack.h"
@@ -17,6 +18,9 @@ struct stream {
 	bool tunnel; /* CONNECT: what follows is no body */
 	bool known;  /* counted by its number before anything of it was seen: it has no record */
 	bool request_over;
+	bool is_grpc;
+	struct grpc_side *grpc[2]; /* of a method that is in the table, by enum weir_dir; NULL: bodies are not read */
+	const struct grpc_method *method;
 	bool guess;  /* what its body is was said before we came: the body's first byte will tell */
 	struct weir_conn c; /* counters and times; in, out and reply are used as the meter uses them */
 	struct stream *chain;
@@ -76,6 +80,11 @@ struct head {
 	unsigned status;
 	uint64_t length; /* content-length */
 	bool has_length, connect, cut;
+	bool is_grpc;
+	const char *answer_type; /* gRPC: of the JSON that its messages become */
+	int grpc_status; /* -1: not said */
+	char encoding[16]; /* grpc-encoding */
+	size_t encoding_len;
 	unsigned unknown;
 };
 
@@ -88,6 +97,7 @@ struct h2 {
 	struct conn *oldest, *newest;
 	struct weir_client more; /* counted during this event */
 	uint64_t now;
+	unsigned unpacking; /* compressed messages of gRPC under way */
 	struct head head;
 	char text[HEAD_BYTES];
 	uint64_t slice[(sizeof(struct weir_slice) + WEIR_SLICE_HEAD + 7) / 8];

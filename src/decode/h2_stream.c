@@ -36,6 +36,11 @@ static void stream_drop(struct h2 *h, struct conn *c, struct stream *s)
 
 	*at = s->chain;
 	stream_unlink(c, s);
+	for (int i = 0; i < 2; i++) {
+		if (s->grpc[i])
+			grpc_done(s->grpc[i]);
+		h2_release(h, s->grpc[i]);
+	}
 	c->stream_count--;
 	h->stats.open_streams--;
 	h2_release(h, s);
@@ -192,6 +197,63 @@ static void send_part(struct h2 *h, struct conn *c, struct stream *s, int dir, c
 	send_slice(h, c, s, dir, off + tail, p + tail, MIN(len - tail, WEIR_SLICE_HEAD), flags);
 }
 
+/* ---- gRPC: what its messages say goes on as JSON --------------------------------------------------- */
+static void response_bytes(struct h2 *h, struct conn *c, struct stream *s, const uint8_t *p, size_t n);
+
+struct writing {
+	struct h2 *h;
+	struct conn *c;
+	struct stream *s;
+};
+
+static void on_request_text(void *ctx, const char *p, size_t n)
+{
+	struct writing *w = ctx;
+
+	if (n)
+		send_part(w->h, w->c, w->s, WEIR_REQUEST, (const uint8_t *)p, n, 0);
+}
+
+static void on_response_text(void *ctx, const char *p, size_t n)
+{
+	struct writing *w = ctx;
+
+	if (n)
+		response_bytes(w->h, w->c, w->s, (const uint8_t *)p, n);
+}
+
+static void grpc_bytes(struct h2 *h, struct conn *c, struct stream *s, int dir, const uint8_t *p, size_t n)
+{
+	struct writing w = { h, c, s };
+	struct grpc_side *g = s->grpc[dir];
+
+	g->emit = dir == WEIR_REQUEST ? on_request_text : on_response_text;
+	g->ctx = &w;
+	grpc_feed(g, p, n);
+	g->ctx = NULL;
+}
+
+/* Without memory for it the call is counted, and its messages are not read. */
+static void grpc_open(struct h2 *h, struct stream *s, int dir)
+{
+	struct span encoding = { h->head.encoding, h->head.encoding_len };
+
+	if (!s->method)
+		return;
+	s->grpc[dir] = h2_alloc(h, sizeof(*s->grpc[dir]));
+	if (s->grpc[dir])
+		grpc_begin(s->grpc[dir], s->method, dir == WEIR_RESPONSE, encoding, &h->unpacking);
+	else
+		h->stats.no_memory++;
+}
+
+/* How a call ended stands behind its answer, and there alone. */
+static void grpc_ended(struct h2 *h, struct stream *s)
+{
+	if (s->is_grpc && h->head.grpc_status >= 0 && (!s->c.reply.status || s->c.reply.status == 200))
+		s->c.reply.status = (uint16_t)grpc_http_status((unsigned)h->head.grpc_status);
+}
+
 /* ---- requests ------------------------------------------------------------------------------------- */
 static void request_head(struct h2 *h, struct conn *c, struct stream *s)
 {
@@ -211,6 +273,11 @@ static void request_head(struct h2 *h, struct conn *c, struct stream *s)
 		x->in.p.length = h->head.length;
 	}
 	s->tunnel = h->head.connect;
+	s->is_grpc = h->head.is_grpc;
+	if (s->is_grpc) {
+		s->method = grpc_method_find((struct span){ h->head.path, h->head.path_len });
+		grpc_open(h, s, WEIR_REQUEST);
+	}
 	weir_request_head(x, &h->more, h->now);
 	if (n)
 		send_part(h, c, s, WEIR_REQUEST, (const uint8_t *)h->text, n, WEIR_SLICE_HEAD_DONE);
@@ -274,8 +341,11 @@ static void read_response_head(struct h2 *h, struct stream *s, size_t n)
 static void response_head(struct h2 *h, struct conn *c, struct stream *s)
 {
 	struct weir_conn *x = &s->c;
-	size_t n = head_response(h);
+	size_t n;
 
+	if (s->method)
+		h->head.answer_type = grpc_answers_stream(s->method) ? "application/x-ndjson" : "application/json";
+	n = head_response(h);
 	h->stats.cut_heads += h->head.cut;
 	x->unpaired = c->unpaired;
 	weir_begin(&x->out.p, h->opts.automaton, WEIR_RESPONSE);
@@ -285,7 +355,7 @@ static void response_head(struct h2 *h, struct conn *c, struct stream *s)
 	if (!h->head.status)
 		x->reply.status = 0;
 	x->out.p.head_len = (uint32_t)n;
-	if (h->head.unknown && x->reply.type == WEIR_BODY_OTHER && x->out.p.mode == WEIR_CLOSE) {
+	if (h->head.unknown && !s->is_grpc && x->reply.type == WEIR_BODY_OTHER && x->out.p.mode == WEIR_CLOSE) {
 		s->guess = true;
 		x->reply.type = WEIR_BODY_SSE;
 		x->out.p.flags |= WEIR_P_SCAN;
@@ -298,6 +368,10 @@ static void response_head(struct h2 *h, struct conn *c, struct stream *s)
 		x->out.p.flags |= WEIR_P_LENGTH;
 		x->out.p.length = h->head.length;
 	}
+	s->is_grpc |= h->head.is_grpc;
+	grpc_ended(h, s); /* one that failed at once has no other head */
+	if (s->is_grpc)
+		grpc_open(h, s, WEIR_RESPONSE);
 	weir_response_head(x, &h->more, h->now);
 	x->reply.last_ns = h->now;
 	send_part(h, c, s, WEIR_RESPONSE, (const uint8_t *)h->text, n, WEIR_SLICE_HEAD_DONE);
@@ -329,8 +403,10 @@ static void on_response(struct h2 *h, struct conn *c, uint32_t id)
 {
 	struct stream *s = stream_find(c, id);
 
-	if (s && (s->c.reply.flags & WEIR_R_ACTIVE)) /* trailers */
+	if (s && (s->c.reply.flags & WEIR_R_ACTIVE)) { /* trailers */
+		grpc_ended(h, s);
 		return;
+	}
 	if (h->head.status && h->head.status < 200)
 		return;
 	if (!s)
@@ -406,13 +482,20 @@ void stream_data(struct h2 *h, struct conn *c, int dir, uint32_t id, const uint8
 		stream_link(c, s);
 	}
 	if (dir == WEIR_RESPONSE) {
-		if (s->c.reply.flags & WEIR_R_ACTIVE)
-			response_bytes(h, c, s, p, n);
-		else
+		if (!(s->c.reply.flags & WEIR_R_ACTIVE))
 			h->stats.stray++;
+		else if (s->grpc[dir])
+			grpc_bytes(h, c, s, dir, p, n);
+		else if (s->is_grpc)
+			s->c.out.off += n;
+		else
+			response_bytes(h, c, s, p, n);
+		s->c.reply.last_ns = h->now;
 		return;
 	}
-	if (s->tunnel || s->request_over)
+	if (s->grpc[dir])
+		grpc_bytes(h, c, s, dir, p, n);
+	else if (s->tunnel || s->request_over || s->is_grpc)
 		s->c.in.off += n;
 	else
 		send_part(h, c, s, WEIR_REQUEST, p, n, 0);
@@ -425,6 +508,10 @@ void stream_data_missed(struct h2 *h, struct conn *c, int dir, uint32_t id, uint
 
 	if (!s)
 		return;
+	if (s->grpc[dir]) {
+		grpc_missed(s->grpc[dir], n);
+		n = 0; /* what it would have been in JSON nobody knows */
+	}
 	if (dir == WEIR_REQUEST) {
 		s->c.in.flags |= WEIR_S_GAP;
 		s->c.in.off += n;

@@ -66,6 +66,11 @@ static const struct {
 	{ "/count_tokens", KIND_CONTROL },
 	{ ":countTokens", KIND_CONTROL },
 	{ "/health_generate", KIND_CONTROL },
+	{ "/inference.GRPCInferenceService/ModelInfer", KIND_INFERENCE },
+	{ "/inference.GRPCInferenceService/ModelStreamInfer", KIND_INFERENCE },
+	{ "/fmaas.GenerationService/GenerateStream", KIND_INFERENCE },
+	{ "/backend.Backend/Predict", KIND_INFERENCE },
+	{ "/backend.Backend/PredictStream", KIND_INFERENCE },
 	{ "/completions", KIND_INFERENCE },
 	{ "/completion", KIND_INFERENCE },
 	{ "/responses", KIND_INFERENCE },
@@ -127,6 +132,16 @@ static const struct {
 	{ "/repository/index", KIND_CONTROL },
 	{ "/v2", KIND_CONTROL },
 	{ "/batches", KIND_CONTROL },
+};
+
+/* Where the end says nothing, what stands before it may: services of gRPC, and names of models. */
+static const struct {
+	const char *in;
+	enum record_kind kind;
+} folders[] = {
+	{ "/v1/models/", KIND_CONTROL },	    { "/tei.v1.Embed/", KIND_EMBEDDING }, { "/tei.v1.Predict/", KIND_EMBEDDING },
+	{ "/tei.v1.Rerank/", KIND_EMBEDDING },	    { "/tei.v1.Info/", KIND_CONTROL },	  { "/tei.v1.Tokenize/", KIND_CONTROL },
+	{ "/inference.GRPCInferenceService/", KIND_CONTROL }, { "/grpc.health.v1.Health/", KIND_CONTROL },
 };
 
 void record_init(struct record *r)
@@ -230,8 +245,9 @@ enum record_kind record_kind_of_path(struct span path)
 	for (size_t i = 0; i < ARRAY_SIZE(endings); i++)
 		if (ends_with(path, endings[i].end, strlen(endings[i].end)))
 			return endings[i].kind;
-	if (memmem(path.p, path.n, "/v1/models/", 11))
-		return KIND_CONTROL;
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++)
+		if (memmem(path.p, path.n, folders[i].in, strlen(folders[i].in)))
+			return folders[i].kind;
 	return KIND_OTHER;
 }
 
