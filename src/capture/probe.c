@@ -2,6 +2,7 @@
 
 #include "capture/capture.h"
 #include "capture/cgroup.h"
+#include "capture/hops.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -137,6 +138,18 @@ static void probe_meter(struct probe_result *r, const struct weir_automaton *aut
 		answer(r, PROBE_METER, PROBE_MISSING, "nothing can be metered", "%s: %s", where, strerror(-e));
 }
 
+static void probe_hops(struct probe_result *r)
+{
+	struct hops *h = NULL;
+	int e = hops_open(r->cgroup_path, &h);
+
+	if (e == 0)
+		answer(r, PROBE_HOPS, PROBE_OK, NULL, "who makes a connection here is seen");
+	else
+		answer(r, PROBE_HOPS, PROBE_DEGRADED, "a request that passes two watched servers of this host is counted at both", "%s", strerror(-e));
+	hops_free(h);
+}
+
 static void probe_host(struct probe_result *r)
 {
 	struct stat st;
@@ -156,7 +169,7 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 {
 	static const char *const names[PROBE_COUNT] = {
 		[PROBE_PRIVILEGE] = "privilege", [PROBE_BTF] = "btf",		[PROBE_CGROUP] = "cgroup_v2",
-		[PROBE_RING] = "ring_buffer",	 [PROBE_METER] = "cgroup_skb",	[PROBE_UNPRIVILEGED] = "unprivileged_maps",
+		[PROBE_RING] = "ring_buffer",	 [PROBE_METER] = "cgroup_skb",	[PROBE_HOPS] = "sock_ops",	[PROBE_UNPRIVILEGED] = "unprivileged_maps",
 		[PROBE_BATCH] = "map_batch",	 [PROBE_BPF_STATS] = "bpf_stats", [PROBE_JOURNAL] = "journal",
 		[PROBE_PROCFS] = "procfs",
 	};
@@ -189,6 +202,10 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 		answer(ret, PROBE_METER, PROBE_UNKNOWN, "nothing can be metered", "not tried: see above");
 	else
 		probe_meter(ret, automaton);
+	if (map < 0 || !ret->cgroup_path)
+		answer(ret, PROBE_HOPS, PROBE_UNKNOWN, "a request that passes two watched servers of this host may be counted at both", "not tried: see above");
+	else
+		probe_hops(ret);
 	probe_host(ret);
 	closep(&map);
 	return 0;

@@ -17,6 +17,7 @@ enum probe_item {
 	PROBE_CGROUP,       /* cgroup v2, and its root */
 	PROBE_RING,
 	PROBE_METER,        /* the meter passes the verifier, in which variant, and attaches */
+	PROBE_HOPS,         /* who makes a connection on this host */
 	PROBE_UNPRIVILEGED, /* map operations through held descriptors without any capability */
 	PROBE_BATCH,
 	PROBE_BPF_STATS,
