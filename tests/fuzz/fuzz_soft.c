@@ -30,6 +30,8 @@ static const char *const phrases[] = {
 	"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 40\r\n\r\n",
 	"HTTP/1.1 101 Up\r\n\r\n",
 	"CONNECT a HTTP/1.1\r\n\r\n",
+	"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	"HTTP/1.1 101 Up\r\nUpgrade: h2c\r\n\r\n",
 };
 
 static struct weir_automaton automaton;
@@ -94,8 +96,14 @@ static void on_event(void *ctx, const void *data, size_t n)
 {
 	const struct weir_slice *e = data;
 	const struct weir_done *d = data;
+	const struct weir_raw *raw = data;
 
 	(void)ctx;
+	if (e->type == WEIR_EVENT_RAW) {
+		if (n < sizeof(*raw) || raw->len > n - sizeof(*raw) || raw->len > WEIR_RAW_MAX || raw->dir > WEIR_RESPONSE || (raw->flags & WEIR_RAW_END && raw->len))
+			abort();
+		return;
+	}
 	if (e->type == WEIR_EVENT_DONE ? n != sizeof(*d) : e->type != WEIR_EVENT_SLICE || n < sizeof(*e) || e->len > n - sizeof(*e))
 		abort();
 	if (e->type == WEIR_EVENT_DONE)
