@@ -191,7 +191,7 @@ run: deps ## attach to whatever model server is running (PORT=8000, or found by 
 	@$(BUILD)/weir run $(if $(PORT),--port $(PORT),--auto) $(ARGS)
 
 bench: deps ## the design's budget table, measured here (as root; ten minutes; BENCH="kernel rss" for some rows)
-	@$(MAKE) --no-print-directory all $(BUILD)/bpftest/bench_meter
+	@$(MAKE) --no-print-directory all $(BUILD)/bpftest/bench_meter $(BUILD)/bpftest/bench_tls
 	@tools/bench.sh $(BENCH)
 
 .PHONY: accuracy
@@ -212,6 +212,10 @@ nab: all ## docs/nab.md: weir eval --series on the Numenta Anomaly Benchmark (it
 .PHONY: lab-streams
 lab-streams: $(BUILD)/weir-lab ## the traffic lab's standard streams into build/lab (SET=tune or test; 3 GB)
 	@tools/lab/streams.sh $(BUILD)/lab $(or $(SET),tune)
+
+.PHONY: test-tls-cycles
+test-tls-cycles: all $(E2E_BIN) ## 10,000 times: probes onto a busy TLS server and off again (as root; opt-in; takes long)
+	@WEIR_TLS_CYCLES=10000 WEIR_E2E_CASE=cycles WEIR_TEST_LIMIT_S=4000 tests/run tests/e2e/tls.sh
 
 test-servers: all ## end to end against every real server; installs those that are missing into the cache (opt-in; takes long)
 	@WEIR_LLAMA_INSTALL=1 WEIR_TEST_SERVERS=install WEIR_TEST_LIMIT_S=$(or $(WEIR_TEST_LIMIT_S),4000) \

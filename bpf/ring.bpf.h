@@ -102,7 +102,7 @@ full:
                                                                                                                        \
 		if (!e)                                                                                                \
 			goto full;                                                                                     \
-		raw_fill(e, c, g, r);                                                                                  \
+		raw_fill(e, c, k, g, r);                                                                                  \
 		e->seq = g->seq + (r->off - g->at);                                                                    \
 		e->len = n;                                                                                            \
 		if (load_bytes(skb, r->off, e->data, n, ROOM))                                                         \
@@ -112,35 +112,35 @@ full:
 		return r->off >= r->end;                                                                               \
 	} while (0)
 
-static __always_inline void raw_fill(struct weir_raw *e, const struct weir_conn *c, const struct segment *g, const struct run *r)
+static __always_inline void raw_fill(struct weir_raw *e, const struct weir_conn *c, const struct weir_conn_key *k, const struct segment *g, const struct run *r)
 {
 	e->type = WEIR_EVENT_RAW;
 	e->dir = (__u8)r->dir;
-	e->flags = (c->flags & WEIR_C_UPGRADED ? WEIR_RAW_UPGRADED : 0) | (r->dir == WEIR_REQUEST && g->tcp.valid ? WEIR_RAW_TCP : 0);
+	e->flags = (c->flags & WEIR_C_UPGRADED ? WEIR_RAW_UPGRADED : 0) | (r->dir == WEIR_REQUEST && TCP_OF(g, valid) ? WEIR_RAW_TCP : 0);
 	e->pad = 0;
 	e->conn = c->id;
 	e->ts = r->now;
-	e->rcv_nxt = g->tcp.rcv_nxt;
+	e->rcv_nxt = TCP_OF(g, rcv_nxt);
 	e->lost[WEIR_REQUEST] = c->in.sent;
 	e->lost[WEIR_RESPONSE] = c->out.sent;
 	e->request = c->out.request;
 	e->pad2 = 0;
-	e->key = g->key;
+	e->key = *k;
 }
 
 /* Sends the next piece of [r->off, r->end) of a connection of HTTP/2. 1: there is no more. What the ring does not take is counted. */
-__noinline int send_raw(struct __sk_buff *skb, struct weir_conn *c, const struct segment *g, struct run *r)
+__noinline int send_raw(struct __sk_buff *skb, struct weir_conn *c, const struct weir_conn_key *k, const struct segment *g, struct run *r)
 {
 	struct weir_client *cl;
 	__u32 n;
 	int wake = -1;
 
-	if (!c || !g || !r || r->off >= r->end)
+	if (!c || !k || !g || !r || r->off >= r->end)
 		return 1;
 	/* the frames of a request are not told apart here: those that hold a prompt from those that do not */
 	if ((c->flags & WEIR_C_GHOST) || (r->dir == WEIR_REQUEST && cfg_prompt_blind))
 		return 1;
-	cl = client_of(&g->key, r->now);
+	cl = client_of(k, r->now);
 	if (!cl)
 		return 1;
 	n = r->end - r->off;

@@ -101,27 +101,35 @@ static __always_inline struct weir_tls_object *object_find(__u64 object)
 	return bpf_map_lookup_elem(&weir_tls_objs, &k);
 }
 
-/* NULL: the table is full, or another attachment of the same library serves this object. */
-static __noinline struct weir_tls_object *object_of(__u64 object, __u64 library, bool make)
+static __noinline struct weir_tls_object *object_make(__u64 object, __u64 library)
 {
 	struct weir_tls_object *o;
 	struct weir_tls_key k;
 
 	key_of(object, &k);
+	bpf_map_update_elem(&weir_tls_objs, &k, &zero_object, BPF_NOEXIST);
 	o = bpf_map_lookup_elem(&weir_tls_objs, &k);
-	if (!o) {
-		if (!make || !object)
-			return NULL;
-		bpf_map_update_elem(&weir_tls_objs, &k, &zero_object, BPF_NOEXIST);
-		o = bpf_map_lookup_elem(&weir_tls_objs, &k);
-		if (!o) {
-			stat_add(WEIR_STAT_TLS_FULL, 1);
-			return NULL;
-		}
+	if (o)
 		o->library = library;
-	}
+	else
+		stat_add(WEIR_STAT_TLS_FULL, 1);
+	return o;
+}
+
+/*
+ * What is known of an object. NULL: its process is not watched, the table is full, or another attachment of the same library serves
+ * it. An object that is known belongs to a watched process.
+ */
+static __always_inline struct weir_tls_object *object_of(__u64 object, __u64 library, bool make)
+{
+	struct weir_tls_object *o = object ? object_find(object) : NULL;
+
+	if (!o && object && make && is_watched())
+		o = object_make(object, library);
+	if (!o || o->library != library || weir_control.tls_off)
+		return NULL;
 	o->last_ns = bpf_ktime_get_ns();
-	return o->library == library ? o : NULL;
+	return o;
 }
 
 static __always_inline struct weir_tls_thread *thread_find(void)
@@ -222,46 +230,47 @@ static __always_inline void consume(struct weir_tls_thread *t, struct weir_tls_o
 /* ---- feeding the meter -------------------------------------------------------------------------------- */
 
 /*
- * What was gathered (where `flush` says so), then `len` bytes at `from`. Inline and once per program: below it the meter fills
+ * What was gathered, then what was brought. Inline and once per program: below it the meter fills
  * the eight frames of calls that a program may have.
  */
-static __always_inline void feed(struct weir_tls_object *o, struct plaintext *from, __u32 len, int dir, bool flush)
+static __always_inline void feed(struct weir_tls_object *o)
 {
-	struct plaintext where = { .at = (__u64)o->gathered, .ours = 1 };
-	__u32 n = flush ? o->small : 0, way = WEIR_REQUEST;
+	struct plaintext *from = (struct plaintext *)o->from;
+	__u32 n = o->small, way = WEIR_REQUEST;
 	struct segment g = {};
 	struct weir_conn *c;
-	__u64 now;
+	__u64 now = o->last_ns;
 
 	if (!o->conn) {
-		if (len && !(o->flags & WEIR_TLS_FOREIGN))
+		if (o->brought_len && !(o->flags & WEIR_TLS_FOREIGN))
 			stat_add(WEIR_STAT_TLS_UNPAIRED, 1);
 		return;
 	}
-	g.key = o->key;
-	c = bpf_map_lookup_elem(&weir_conns, &g.key);
+	c = bpf_map_lookup_elem(&weir_conns, &o->key);
 	if (!c || c->id != o->conn)
 		return; /* the connection is over: nobody gets these bytes */
 	__sync_fetch_and_add(&c->users, 1);
 	if (c->flags & (WEIR_C_DEAD | WEIR_C_GHOST))
 		return;
-	now = bpf_ktime_get_ns();
 	c->last_ns = now;
+	from->at = (__u64)o->gathered;
+	from->ours = 1;
 	for (int i = 0; i < 2; i++) {
 		if (n) {
 			stat_add(WEIR_STAT_TLS_CALLS, 1);
+			g.key = &o->key; /* anew: the verifier does not trust what a call was shown */
 			g.len = n;
-			segment_payload(&where, &g, c, (int)way, now);
+			segment_payload(from, &g, c, (int)way, now);
 		}
-		where = *from;
-		n = len;
-		way = (__u32)dir;
+		from->at = o->brought;
+		from->ours = 0;
+		n = o->brought_len;
+		way = o->brought_dir;
 	}
-	if (flush)
-		o->small = 0;
+	o->small = 0;
 	if (__sync_fetch_and_add(&c->users, -1) == 1 && (c->flags & WEIR_C_DYING) &&
 	    !(__sync_fetch_and_or(&c->flags, WEIR_C_DEAD) & WEIR_C_DEAD))
-		bury(c, &g.key, now, false);
+		bury(c, &o->key, now, false);
 }
 
 /* A few bytes of a head that is read byte by byte. Whether it is time to feed them: at the head's end, or when the room is full. */
@@ -308,13 +317,6 @@ static __noinline int write_settle(struct weir_tls_object *o)
 
 /* ---- the library's calls -------------------------------------------------------------------------------- */
 
-/* What a call brings: bytes, and which way they go. */
-struct brought {
-	struct plaintext from;
-	__u32 len, dir;
-	bool flush; /* and what was gathered before */
-};
-
 static __noinline int call_begins(struct pt_regs *ctx, struct weir_tls_object *o, __u32 probe)
 {
 	struct weir_tls_thread *t = thread_of(o->last_ns);
@@ -333,7 +335,7 @@ static __noinline int call_begins(struct pt_regs *ctx, struct weir_tls_object *o
 	return 0;
 }
 
-static __noinline struct weir_tls_object *call_ends(struct pt_regs *ctx, __u64 library, struct brought *b)
+static __noinline struct weir_tls_object *call_ends(struct pt_regs *ctx, __u64 library)
 {
 	struct weir_tls_thread *t = thread_find();
 	__s32 r = (__s32)PT_REGS_RC(ctx);
@@ -358,18 +360,19 @@ static __noinline struct weir_tls_object *call_ends(struct pt_regs *ctx, __u64 l
 		stat_add(WEIR_STAT_TLS_FAULT, 1);
 	if (!n || n > 0x7fffffff)
 		return NULL;
-	b->flush = true;
+	o->ready = true;
 	if (n <= WEIR_TLS_SMALL_READ && o->conn) {
-		b->flush = gather(o, t->buf, (__u32)n);
+		o->ready = gather(o, t->buf, (__u32)n);
 		n = 0;
 	}
-	b->dir = WEIR_REQUEST;
-	b->from.at = t->buf;
-	b->len = (__u32)n;
+	o->last_ns = bpf_ktime_get_ns();
+	o->brought_dir = WEIR_REQUEST;
+	o->brought = t->buf;
+	o->brought_len = (__u32)n;
 	return o;
 }
 
-static __noinline int call_writes(struct pt_regs *ctx, struct weir_tls_object *o, __u32 probe, struct brought *b)
+static __noinline int call_writes(struct pt_regs *ctx, struct weir_tls_object *o, __u32 probe)
 {
 	__u64 object = PT_REGS_PARM1(ctx), buf = PT_REGS_PARM2(ctx), n = PT_REGS_PARM3(ctx);
 	struct weir_tls_thread *t;
@@ -379,6 +382,7 @@ static __noinline int call_writes(struct pt_regs *ctx, struct weir_tls_object *o
 		n = (__u64)(__s64)(__s32)n;
 	if (probe == WEIR_TLS_RECORD_WRITE)
 		o->flags |= WEIR_TLS_ONE_RECORD;
+	o->ready = false;
 	if (!n || n > 0x7fffffff) {
 		if (!n && !buf) /* GnuTLS: go on with what was written before */
 			o->wrote = o->ahead;
@@ -398,10 +402,10 @@ static __noinline int call_writes(struct pt_regs *ctx, struct weir_tls_object *o
 	o->wrote = (__u32)n;
 	if (skip >= n)
 		return 0;
-	b->flush = true;
-	b->dir = WEIR_RESPONSE;
-	b->from.at = buf + skip;
-	b->len = (__u32)n - skip;
+	o->ready = true;
+	o->brought_dir = WEIR_RESPONSE;
+	o->brought = buf + skip;
+	o->brought_len = (__u32)n - skip;
 	return 0;
 }
 
@@ -423,23 +427,20 @@ static __always_inline int on_call(struct pt_regs *ctx)
 	__u64 cookie = bpf_get_attach_cookie(ctx), library = cookie & WEIR_TLS_LIBRARY_MASK;
 	__u32 probe = (__u32)(cookie >> WEIR_TLS_PROBE_SHIFT);
 	struct weir_tls_object *o;
-	struct brought b = {};
 
 	if (probe == WEIR_TLS_RETURN) {
-		o = call_ends(ctx, library, &b);
+		o = call_ends(ctx, library);
 	} else {
-		if (!is_watched())
-			return 0;
 		o = object_of(PT_REGS_PARM1(ctx), library, probe != WEIR_TLS_FREE);
 		if (o && probe == WEIR_TLS_FREE)
 			return object_drop(PT_REGS_PARM1(ctx));
 		if (o && probe < WEIR_TLS_RETURN)
 			return call_begins(ctx, o, probe);
 		if (o)
-			call_writes(ctx, o, probe, &b);
+			call_writes(ctx, o, probe);
 	}
-	if (o && b.flush)
-		feed(o, &b.from, b.len, b.dir, o->small != 0);
+	if (o && o->ready)
+		feed(o);
 	return 0;
 }
 
@@ -460,15 +461,26 @@ int on_tls_call(struct pt_regs *ctx)
 /* ---- the socket calls of those threads ------------------------------------------------------------------ */
 static __always_inline int socket_call(struct sock *sk, long n, bool sends)
 {
-	struct weir_tls_thread *t = thread_find();
+	struct weir_tls_thread *t;
 	struct weir_tls_object *o;
 	__u16 family;
 
-	if (!t)
+	if (!weir_control.tls_on)
 		return 0;
+	t = thread_find();
 	family = sk->__sk_common.skc_family;
 	if (family != AF_INET && family != AF_INET6)
 		return 0; /* an event loop's way to wake itself */
+	if (!t) {
+		__u16 port = sk->__sk_common.skc_num;
+
+		/* a thread of the server before its first TLS call */
+		if (sends || !(weir_control.ports[port >> 3 & 8191] & 1u << (port & 7)) || !is_watched())
+			return 0;
+		t = thread_of(bpf_ktime_get_ns());
+		if (!t)
+			return 0;
+	}
 	if (t->call) {
 		o = object_find(t->object);
 		if (o && (o->sock != (__u64)sk || !(o->flags & WEIR_TLS_INSIDE)))

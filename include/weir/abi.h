@@ -308,7 +308,8 @@ enum weir_shed { WEIR_SHED_NONE, WEIR_SHED_SLICES, WEIR_SHED_RECORDS, WEIR_SHED_
 
 struct weir_control {
 	__u32 shed;        /* enum weir_shed */
-	__u32 tls_off;     /* the TLS hook returns at once: self-limit */
+	__u16 tls_off;     /* the TLS hook returns at once: self-limit */
+	__u16 tls_on;      /* a library has probes: socket calls are of interest */
 	__u64 ring_epoch;  /* moved on by user space after each drain */
 	__u8 ports[65536 / 8]; /* watched listening ports */
 };

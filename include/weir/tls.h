@@ -38,6 +38,11 @@ struct weir_tls_object {
 	__u32 wrote, sent;        /* the last write: bytes of plaintext, and what the socket took since */
 	__u32 ahead;              /* bytes metered that the library did not take: they will come again */
 	__u32 flags;
+	/* the call under way, here because the stack of the kernel's side is short: where bytes come from now, and what was brought */
+	__u64 from[2], brought;
+	__u32 brought_len;
+	__u16 brought_dir, ready;
+	__u32 pad;
 	__u32 small;              /* bytes gathered of short reads */
 	__u8 gathered[WEIR_TLS_SMALL];
 };

@@ -3,6 +3,7 @@
 #include "capture/capture.h"
 #include "capture/cgroup.h"
 #include "capture/hops.h"
+#include "capture/tls.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -116,6 +117,33 @@ static void no_event(void *ctx, const void *data, size_t n)
 	(void)n;
 }
 
+static void no_file(void *ctx, const struct tls_found *f)
+{
+	(void)ctx;
+	(void)f;
+}
+
+static void probe_tls(struct probe_result *r, struct capture *c)
+{
+	CLEANUP(tls_freep) struct tls *t = NULL;
+	double us = 0;
+	int e = c ? tls_open(c, no_file, NULL, &t) : -ENODEV;
+
+	if (e == 0)
+		e = tls_load(t);
+	if (e == 0)
+		e = tls_cost(t, &us);
+	if (e == 0)
+		answer(r, PROBE_TLS, PROBE_OK, NULL, "uprobes and %s; a probed call costs %.1f us here, in every process that uses the library", tls_sockets(t), us);
+	else if (!c)
+		answer(r, PROBE_TLS, PROBE_UNKNOWN, "cannot be tried without the meter", "not tried");
+	else
+		answer(r, PROBE_TLS, PROBE_MISSING,
+		       "servers that end TLS themselves are not metered: end TLS in a proxy in front, and watch the plaintext hop behind it", "%s",
+		       e == -EOPNOTSUPP ? capture_inexact(c) ? "needs the meter in the kernel" : "no hook on socket calls: needs Linux 6.3, or fexit" :
+					  strerror(-e));
+}
+
 static void probe_meter(struct probe_result *r, const struct weir_automaton *automaton)
 {
 	struct capture_opts opts = {
@@ -126,6 +154,7 @@ static void probe_meter(struct probe_result *r, const struct weir_automaton *aut
 	int e = capture_open(&opts, &c, &where);
 
 	r->metering = e == 0;
+	probe_tls(r, c);
 	if (e == 0 && capture_inexact(c))
 		answer(r, PROBE_METER, PROBE_DEGRADED,
 		       "metered in user space: costs more CPU, and what overruns the ring is counted but not metered; Linux 6.1 would do",
@@ -171,7 +200,7 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 		[PROBE_PRIVILEGE] = "privilege", [PROBE_BTF] = "btf",		[PROBE_CGROUP] = "cgroup_v2",
 		[PROBE_RING] = "ring_buffer",	 [PROBE_METER] = "cgroup_skb",	[PROBE_HOPS] = "sock_ops",	[PROBE_UNPRIVILEGED] = "unprivileged_maps",
 		[PROBE_BATCH] = "map_batch",	 [PROBE_BPF_STATS] = "bpf_stats", [PROBE_JOURNAL] = "journal",
-		[PROBE_PROCFS] = "procfs",
+		[PROBE_PROCFS] = "procfs", [PROBE_TLS] = "tls",
 	};
 	struct cgroup_mount mount;
 	int map, error;
@@ -199,7 +228,7 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 	}
 	probe_kernel_maps(ret, map);
 	if (map < 0 || ret->item[PROBE_BTF].state != PROBE_OK || !ret->cgroup_path)
-		answer(ret, PROBE_METER, PROBE_UNKNOWN, "nothing can be metered", "not tried: see above");
+		answer(ret, PROBE_METER, PROBE_UNKNOWN, "nothing can be metered", "not tried: see above"), probe_tls(ret, NULL);
 	else
 		probe_meter(ret, automaton);
 	if (map < 0 || !ret->cgroup_path)

@@ -18,6 +18,7 @@ enum probe_item {
 	PROBE_RING,
 	PROBE_METER,        /* the meter passes the verifier, in which variant, and attaches */
 	PROBE_HOPS,         /* who makes a connection on this host */
+	PROBE_TLS,          /* the meter on TLS libraries */
 	PROBE_UNPRIVILEGED, /* map operations through held descriptors without any capability */
 	PROBE_BATCH,
 	PROBE_BPF_STATS,

@@ -2,10 +2,8 @@
 
 #include "base/log.h"
 #include "capture/capture_internal.h"
-#include "capture/tls_elf.h"
-#include "capture/tls_find.h"
+#include "capture/tls_internal.h"
 #include "weir/conn.h"
-#include "weir/tls.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -14,83 +12,12 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "tls.skel.h"
 #include "tls_fast.skel.h"
 
-#define PROBES_MAX 16     /* of one file */
-#define MAPS_MAX (4u << 20) /* bytes of one /proc/PID/maps; a process with 20,000 mappings has less */
 #define AGE_AT_ONCE 512   /* entries looked at per table and call of tls_age() */
-
-/* The functions that are hooked. SSL_accept and SSL_connect call SSL_do_handshake, gnutls_record_send calls gnutls_record_send2. */
-static const struct probe_row {
-	const char *symbol;
-	enum weir_tls_probe probe;
-	bool returns;
-} probes[] = {
-	{ "SSL_read", WEIR_TLS_READ, true },
-	{ "SSL_read_ex", WEIR_TLS_READ_EX, true },
-	{ "SSL_write", WEIR_TLS_WRITE, false },
-	{ "SSL_write_ex", WEIR_TLS_WRITE_EX, false },
-	{ "SSL_do_handshake", WEIR_TLS_HANDSHAKE, true },
-	{ "SSL_free", WEIR_TLS_FREE, false },
-	{ "SSL_clear", WEIR_TLS_FREE, false },
-	{ "gnutls_record_recv", WEIR_TLS_READ, true },
-	{ "gnutls_record_send2", WEIR_TLS_RECORD_WRITE, false },
-	{ "gnutls_record_send", WEIR_TLS_RECORD_WRITE, false },
-	{ "gnutls_handshake", WEIR_TLS_HANDSHAKE, true },
-	{ "gnutls_deinit", WEIR_TLS_FREE, false },
-};
-
-struct file {
-	dev_t dev;
-	ino_t inode;
-	struct timespec changed;
-	enum tls_kind kind;
-	bool told;
-	int link[2 * PROBES_MAX];
-	size_t links;
-};
-
-struct tls {
-	struct capture *capture;
-	tls_found_fn *found;
-	void *ctx;
-	const char *sockets; /* which hook tells of socket calls; NULL: not loaded */
-	int call_fd, socket_prog[2], socket_link[2];
-	int objects_fd, threads_fd, pids_fd;
-	int uprobe_type;
-	int refused; /* why the hook could not be loaded: not tried again */
-	struct file *files[TLS_FILES_MAX];
-	size_t file_count, probed;
-	struct weir_tls_key object_at; /* where ageing goes on */
-	uint64_t thread_at;
-	uint32_t pid_at;
-	bool object_on, thread_on, pid_on;
-};
-
-const char *tls_kind_name(enum tls_kind k)
-{
-	static const char *const names[] = { "none", "OpenSSL", "GnuTLS", "Go", "rustls", "static, stripped" };
-
-	return k <= TLS_STRIPPED ? names[k] : "?";
-}
-
-const char *tls_kind_lost(enum tls_kind k)
-{
-	switch (k) {
-	case TLS_GO:
-		return "TLS of Go's crypto/tls is not metered: end TLS in a proxy in front (nginx, HAProxy, Caddy on another host), and watch the plaintext hop behind it";
-	case TLS_RUSTLS:
-		return "TLS of rustls is not metered: end TLS in a proxy in front (nginx, HAProxy), and watch the plaintext hop behind it";
-	case TLS_STRIPPED:
-		return "its TLS library is linked in and its names were stripped, so TLS is not metered: install the build with symbols, or end TLS in a proxy in front and watch the plaintext hop behind it";
-	default:
-		return "";
-	}
-}
 
 /* ---- loading ---------------------------------------------------------------------------------------- */
 static const struct shared {
@@ -159,33 +86,18 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-/* They cost every socket call of the host some nanoseconds: there only while a library has probes. */
-static int sockets_attach(struct tls *t)
-{
-	for (int i = 0; i < 2; i++) {
-		if (t->socket_link[i] >= 0)
-			continue;
-		t->socket_link[i] = bpf_raw_tracepoint_open(NULL, t->socket_prog[i]);
-		if (t->socket_link[i] < 0)
-			return t->socket_link[i];
-	}
-	return 0;
-}
-
-/* Whether they can be attached is known only once they were. */
-static int sockets_try(struct tls *t, struct bpf_object *obj, const struct socket_hook *hook)
+/* While no library has probes they return at their first test (weir_control.tls_on): later there is no privilege to attach them. */
+static int sockets_attach(struct tls *t, struct bpf_object *obj, const struct socket_hook *hook)
 {
 	const char *names[2] = { hook->send, hook->recv };
 	int r = 0;
 
-	for (int i = 0; i < 2 && r == 0; i++)
-		r = fd_of(program_fd(obj, names[i]), &t->socket_prog[i]);
-	if (r == 0)
-		r = sockets_attach(t);
-	for (int i = 0; i < 2; i++)
-		close_fd(&t->socket_link[i]);
+	for (int i = 0; i < 2 && r == 0; i++) {
+		t->socket_link[i] = bpf_raw_tracepoint_open(NULL, program_fd(obj, names[i]));
+		r = MIN(t->socket_link[i], 0);
+	}
 	for (int i = 0; i < 2 && r < 0; i++)
-		close_fd(&t->socket_prog[i]);
+		close_fd(&t->socket_link[i]);
 	t->sockets = hook->name;
 	return r;
 }
@@ -213,7 +125,7 @@ static int variant_load(struct tls *t, const void *bytes, size_t size, const str
 	if (r == 0)
 		r = bpf_object__load(obj);
 	if (r == 0)
-		r = sockets_try(t, obj, hook);
+		r = sockets_attach(t, obj, hook);
 	if (r == 0 && ((r = fd_of(program_fd(obj, "on_tls_call"), &t->call_fd)) < 0 ||
 		       (r = fd_of(bpf_object__find_map_fd_by_name(obj, "weir_tls_objs"), &t->objects_fd)) < 0 ||
 		       (r = fd_of(bpf_object__find_map_fd_by_name(obj, "weir_tls_thrds"), &t->threads_fd)) < 0 ||
@@ -262,25 +174,37 @@ int tls_load(struct tls *t)
 	return t->refused = r;
 }
 
-int tls_open(struct capture *c, tls_found_fn *found, void *ctx, struct tls **ret)
+int tls_file_add(struct tls *t, struct tls_file **ret)
 {
-	struct tls *t = calloc(1, sizeof(*t));
+	struct tls_file *f;
 
-	if (!t)
+	if (t->file_count == TLS_FILES_MAX)
+		return -E2BIG;
+	f = calloc(1, sizeof(*f));
+	if (!f)
 		return -ENOMEM;
-	t->capture = c;
-	t->found = found;
-	t->ctx = ctx;
-	t->call_fd = t->objects_fd = t->threads_fd = t->pids_fd = t->socket_prog[0] = t->socket_prog[1] = t->socket_link[0] = t->socket_link[1] = -1;
-	*ret = t;
+	t->files[t->file_count++] = f;
+	f->number = t->file_count;
+	*ret = f;
 	return 0;
 }
 
-static void file_drop(struct file *f)
+void tls_file_drop(struct tls_file *f)
 {
 	for (size_t i = f->links; i > 0; i--)
 		close(f->link[i - 1]); /* entries first: a call whose end is awaited has a probe on its end */
 	f->links = 0;
+}
+
+uint64_t tls_cookie(const struct tls_file *f, enum weir_tls_probe probe)
+{
+	return (uint64_t)probe << WEIR_TLS_PROBE_SHIFT | f->number;
+}
+
+void tls_file_done(struct tls *t)
+{
+	t->probed++;
+	__atomic_store_n(&t->capture->control->tls_on, 1, __ATOMIC_RELAXED);
 }
 
 struct tls *tls_free(struct tls *t)
@@ -288,23 +212,22 @@ struct tls *tls_free(struct tls *t)
 	if (!t)
 		return NULL;
 	for (size_t i = 0; i < t->file_count; i++) {
-		file_drop(t->files[i]);
+		tls_file_drop(t->files[i]);
 		free(t->files[i]);
 	}
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		closep(&t->socket_link[i]);
-		closep(&t->socket_prog[i]);
-	}
 	closep(&t->call_fd);
 	closep(&t->objects_fd);
 	closep(&t->threads_fd);
 	closep(&t->pids_fd);
+	free(t->look);
 	free(t);
 	return NULL;
 }
 
 /* ---- probes ----------------------------------------------------------------------------------------- */
-static int probe_set(struct tls *t, int file_fd, uint64_t offset, bool returns, uint64_t cookie)
+int tls_probe_set(struct tls *t, int file_fd, uint64_t offset, bool returns, uint64_t cookie)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = cookie);
 	char path[64];
@@ -335,215 +258,87 @@ static int probe_set(struct tls *t, int file_fd, uint64_t offset, bool returns, 
 	return link;
 }
 
-/* Ends of calls before their beginnings, so that what begins under our eyes also ends so. */
-static int file_probe(struct tls *t, struct file *f, int fd, const struct tls_symbol *at, uint64_t library)
+/* A file gets all of its probes or none. */
+static int file_probe(void *ctx, const struct tls_seen *s)
 {
-	bool send2 = false;
+	struct tls_step step[TLS_STEPS];
+	size_t n = tls_steps(s->offset, step);
+	struct tls_file *f;
+	struct tls *t = ctx;
 	int r = tls_load(t);
 
-	if (r == 0)
-		r = sockets_attach(t);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(probes); i++)
-		send2 |= at[i].offset && !strcmp(at[i].name, "gnutls_record_send2");
-	for (int entries = 0; entries < 2; entries++)
-		for (size_t i = 0; i < ARRAY_SIZE(probes); i++) {
-			enum weir_tls_probe what = entries ? probes[i].probe : WEIR_TLS_RETURN;
-			int link;
+	r = tls_file_add(t, &f);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		int link = tls_probe_set(t, s->fd, step[i].offset, step[i].probe == WEIR_TLS_RETURN, tls_cookie(f, step[i].probe));
 
-			if (!at[i].offset || (!entries && !probes[i].returns))
-				continue;
-			if (send2 && !strcmp(at[i].name, "gnutls_record_send"))
-				continue;
-			link = probe_set(t, fd, at[i].offset, !entries, (uint64_t)what << WEIR_TLS_PROBE_SHIFT | library);
-			if (link < 0) {
-				file_drop(f);
-				return link;
-			}
+		if (link < 0)
+			r = link;
+		else
 			f->link[f->links++] = link;
-		}
-	return 0;
+	}
+	if (r < 0)
+		tls_file_drop(f);
+	else
+		tls_file_done(t);
+	return r;
 }
 
-static bool has(const struct tls_symbol *at, const char *name)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(probes); i++)
-		if (!strcmp(at[i].name, name))
-			return at[i].offset != 0;
-	return false;
-}
-
-/* What an executable without names that we know has inside. Read in whole, so only for a server's own program. */
-static enum tls_kind kind_of_rest(int fd, const struct tls_elf *elf)
-{
-	if (elf->go)
-		return TLS_GO;
-	if (tls_elf_mentions(fd, SPAN("rustls/src/")) || tls_elf_mentions(fd, SPAN("/rustls-0.")))
-		return TLS_RUSTLS;
-	/* of OpenSSL's version text, and of BoringSSL's sources */
-	if (tls_elf_mentions(fd, SPAN("OpenSSL 1.1.")) || tls_elf_mentions(fd, SPAN("OpenSSL 3.")) || tls_elf_mentions(fd, SPAN("boringssl/")))
-		return TLS_STRIPPED;
-	return TLS_NOTHING;
-}
-
-static enum tls_kind kind_of(int fd, bool program, struct tls_symbol at[ARRAY_SIZE(probes)])
-{
-	struct tls_elf elf = { 0 };
-
-	for (size_t i = 0; i < ARRAY_SIZE(probes); i++)
-		at[i] = (struct tls_symbol){ .name = probes[i].symbol };
-	if (tls_elf_read(fd, at, ARRAY_SIZE(probes), &elf) < 0)
-		return TLS_NOTHING;
-	if (has(at, "SSL_read") && has(at, "SSL_write"))
-		return TLS_OPENSSL;
-	if (has(at, "gnutls_record_recv") && (has(at, "gnutls_record_send") || has(at, "gnutls_record_send2")))
-		return TLS_GNUTLS;
-	return program ? kind_of_rest(fd, &elf) : TLS_NOTHING;
-}
-
-static void file_tell(struct tls *t, struct file *f, int pid, int error, struct span path)
+void tls_tell(struct tls *t, int pid, enum tls_kind kind, int error, struct span path)
 {
 	char text[256];
-	const struct tls_found found = { .pid = pid, .kind = f->kind, .error = error, .path = text };
+	const struct tls_found found = { .pid = pid, .kind = kind, .error = error, .path = text };
 
-	if (f->told || f->kind == TLS_NOTHING)
-		return;
-	f->told = true;
 	snprintf(text, sizeof(text), "%.*s", (int)MIN(path.n, sizeof(text) - 1), path.p);
 	t->found(t->ctx, &found);
 }
 
-static bool is_probed_kind(enum tls_kind k)
+static void file_tell(void *ctx, const struct tls_seen *s, int error)
 {
-	return k == TLS_OPENSSL || k == TLS_GNUTLS;
+	tls_tell(ctx, s->pid, s->kind, error, s->path);
 }
 
-/* Looks at one file, once. 1: probes were set now; 0: it is known. */
-static int file_scan(struct tls *t, int pid, int fd, bool program, struct span path, struct file **ret)
+int tls_open(struct capture *c, tls_found_fn *found, void *ctx, struct tls **ret)
 {
-	struct tls_symbol at[ARRAY_SIZE(probes)];
-	struct stat st;
-	int r = 0;
-	struct file *f;
+	struct tls *t = calloc(1, sizeof(*t));
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	for (size_t i = 0; i < t->file_count; i++) {
-		f = t->files[i];
-		if (f->dev == st.st_dev && f->inode == st.st_ino && f->changed.tv_sec == st.st_mtim.tv_sec && f->changed.tv_nsec == st.st_mtim.tv_nsec) {
-			*ret = f;
-			return 0;
-		}
-	}
-	if (t->file_count == TLS_FILES_MAX)
-		return -E2BIG;
-	f = calloc(1, sizeof(*f));
-	if (!f)
+	if (!t)
 		return -ENOMEM;
-	f->dev = st.st_dev;
-	f->inode = st.st_ino;
-	f->changed = st.st_mtim;
-	f->kind = kind_of(fd, program, at);
-	t->files[t->file_count++] = f;
-	if (is_probed_kind(f->kind)) {
-		r = file_probe(t, f, fd, at, t->file_count);
-		file_tell(t, f, pid, r, path);
+	t->capture = c;
+	t->found = found;
+	t->ctx = ctx;
+	t->look = calloc(1, sizeof(*t->look));
+	if (!t->look) {
+		free(t);
+		return -ENOMEM;
 	}
-	t->probed += f->links > 0;
-	*ret = f;
-	return f->links > 0;
+	t->look->probe = file_probe;
+	t->look->tell = file_tell;
+	t->look->ctx = t;
+	t->call_fd = t->objects_fd = t->threads_fd = t->pids_fd = t->socket_link[0] = t->socket_link[1] = -1;
+	*ret = t;
+	return 0;
 }
 
 /* ---- processes -------------------------------------------------------------------------------------- */
-
-/* By their names: a process maps hundreds of files. */
-static bool may_hold_tls(struct span path)
+int tls_watch(struct tls *t, int pid)
 {
-	static const struct span names[] = { { "libssl", 6 }, { "libgnutls", 9 }, { "libnode.so", 10 }, { "boringssl", 9 } };
-	const char *slash = memrchr(path.p, '/', path.n);
-	struct span base = { slash ? slash + 1 : path.p, slash ? path.n - (size_t)(slash + 1 - path.p) : path.n };
+	uint32_t key = (uint32_t)pid;
+	uint8_t yes = 1;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (memmem(base.p, base.n, names[i].p, names[i].n))
-			return true;
-	return false;
-}
-
-struct maps {
-	FILE *f;
-	char exe[4096];
-	size_t exe_len, read;
-	char line[4096 + 256];
-};
-
-static int maps_open(int pid, struct maps *m)
-{
-	char name[64];
-	ssize_t n;
-
-	snprintf(name, sizeof(name), "/proc/%d/exe", pid);
-	n = readlink(name, m->exe, sizeof(m->exe));
-	m->exe_len = n > 0 ? (size_t)n : 0;
-	if (n > 10 && !memcmp(m->exe + n - 10, " (deleted)", 10))
-		m->exe_len -= 10;
-	m->read = 0;
-	snprintf(name, sizeof(name), "/proc/%d/maps", pid);
-	m->f = fopen(name, "re");
-	return m->f ? 0 : errno == ENOENT ? -ESRCH : -errno;
-}
-
-/* The next file that may hold TLS code; false: no more. */
-static bool maps_next(struct maps *m, struct tls_mapping *ret, bool *ret_program)
-{
-	while (m->read < MAPS_MAX && fgets(m->line, sizeof(m->line), m->f)) {
-		size_t n = strcspn(m->line, "\n");
-
-		m->read += n;
-		if (tls_parse_mapping((struct span){ m->line, n }, ret) != 1)
-			continue;
-		*ret_program = span_eq(ret->path, (struct span){ m->exe, m->exe_len });
-		if (*ret_program || may_hold_tls(ret->path))
-			return true;
-	}
-	return false;
+	return bpf_map_update_elem(t->pids_fd, &key, &yes, BPF_ANY);
 }
 
 int tls_scan_pid(struct tls *t, int pid)
 {
-	CLEANUP(freep) struct maps *m = malloc(sizeof(*m));
-	struct tls_mapping at;
-	struct file *f = NULL, *own = NULL; /* own: the program itself */
-	uint32_t key = (uint32_t)pid;
-	bool program, covered = false;
-	uint8_t yes = 1;
-	int r, new = 0;
+	int new = 0, r = tls_look_pid(t->look, pid, &new);
 
-	if (!m)
-		return -ENOMEM;
-	r = maps_open(pid, m);
-	if (r < 0)
-		return r;
-	while (maps_next(m, &at, &program)) {
-		CLEANUP(closep) int fd = tls_open_mapping(pid, &at);
-
-		if (fd < 0)
-			continue; /* replaced meanwhile, or unreadable */
-		r = file_scan(t, pid, fd, program, at.path, &f);
-		if (r < 0)
-			continue;
-		new += r;
-		covered |= f->links > 0;
-		if (program)
-			own = f;
-	}
-	fclose(m->f);
-	if (covered && (r = bpf_map_update_elem(t->pids_fd, &key, &yes, BPF_ANY)) < 0)
-		return r;
-	/* A program that names OpenSSL and has it as a library is none that has it inside. */
-	if (own && !covered)
-		file_tell(t, own, pid, 0, (struct span){ m->exe, m->exe_len });
-	return new;
+	if (r > 0)
+		r = tls_watch(t, pid);
+	return r < 0 ? r : new;
 }
 
 struct listener_scan {
@@ -551,9 +346,14 @@ struct listener_scan {
 	int new;
 };
 
+bool tls_port_watched(const struct tls *t, uint16_t port)
+{
+	return capture_watched(t->capture, port);
+}
+
 static bool port_watched(void *ctx, uint16_t port)
 {
-	return capture_watched(((struct listener_scan *)ctx)->t->capture, port);
+	return tls_port_watched(((struct listener_scan *)ctx)->t, port);
 }
 
 static void listener_found(void *ctx, int pid)

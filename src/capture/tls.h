@@ -63,6 +63,9 @@ void tls_pause(struct tls *t, bool pause);
 /* Forgets objects and threads of processes that are gone, and objects silent for idle_ns; a part of the tables per call. By who has loaded. */
 void tls_age(struct tls *t, uint64_t now_ns, uint64_t idle_ns);
 
+/* Microseconds that a call of a probed function costs a process that is not watched, measured on this one. */
+int tls_cost(struct tls *t, double *ret_us);
+
 size_t tls_files(const struct tls *t);        /* with probes on them */
 const char *tls_sockets(const struct tls *t); /* which hook tells of socket calls: "tp_btf", "fexit"; NULL: not loaded */
 

@@ -184,7 +184,7 @@ int tls_parse_mapping(struct span line, struct tls_mapping *ret)
 	code = rest.p[2] == 'x';
 	rest.p += 5;
 	rest.n -= 5;
-	if (number(&rest, 16, ' ', &unused) < 0 || number(&rest, 16, ':', &unused) < 0 || number(&rest, 16, ' ', &unused) < 0)
+	if (number(&rest, 16, ' ', &m.offset) < 0 || number(&rest, 16, ':', &unused) < 0 || number(&rest, 16, ' ', &unused) < 0)
 		return -EINVAL;
 	if (number(&rest, 10, ' ', &m.inode) < 0)
 		return -EINVAL; /* a blank stands behind it also where no name follows */

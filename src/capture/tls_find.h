@@ -18,7 +18,7 @@ int tls_find_listeners(bool (*wanted)(void *ctx, uint16_t port), void (*found)(v
 
 /* A line of /proc/PID/maps. 1: a file mapped as code, *ret filled; 0: something else; -EINVAL: not such a line. */
 struct tls_mapping {
-	uint64_t start, end, inode;
+	uint64_t start, end, offset, inode;
 	struct span path; /* points into the line, newlines in it still escaped, " (deleted)" cut off */
 };
 int tls_parse_mapping(struct span line, struct tls_mapping *ret);

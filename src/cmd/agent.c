@@ -36,7 +36,7 @@
 #define FIRST_SCAN_MS 1500 /* waited for, so that `ready` means that what runs now is watched */
 #define FINAL_DRAIN_NS (2 * UINT64_C(1000000000))
 
-enum tag { TAG_SIGNAL, TAG_SECOND, TAG_WATCHER, TAG_SOCKET, TAG_RING };
+enum tag { TAG_SIGNAL, TAG_SECOND, TAG_WATCHER, TAG_SOCKET, TAG_RING, TAG_TLS };
 
 struct agent {
 	const struct agent_opts *o;
@@ -510,6 +510,9 @@ static void loop(struct agent *g)
 				if (g->watcher_fd >= 0)
 					watcher_event(g);
 				break;
+			case TAG_TLS:
+				agent_tls_event(&g->tls);
+				break;
 			case TAG_SOCKET:
 				agent_socket_event(g->socket, (uint32_t)e[i].data.u64, e[i].events);
 				break;
@@ -644,6 +647,17 @@ static void stats_write(void *ctx, struct str *out)
 	str_addc(out, '\n');
 }
 
+static int tls_begin(struct agent *g)
+{
+	int fd[2], r = agent_tls_begin(&g->tls, g->capture, g->o->tls, g->o->hook_limit_us);
+
+	agent_tls_fds(&g->tls, fd);
+	for (int i = 0; i < 2 && r == 0; i++)
+		if (fd[i] >= 0)
+			r = epoll_add(g, fd[i], TAG_TLS);
+	return r;
+}
+
 /* ---- begin and end --------------------------------------------------------------------------------- */
 static int key_take(const struct agent_opts *o, uint8_t key[AGENT_KEY_BYTES])
 {
@@ -724,7 +738,7 @@ static int begin(struct agent *g)
 		return r;
 	servers_look(g);
 	hops_look_back(g->hops);
-	if ((r = agent_tls_begin(&g->tls, g->capture, g->o->tls, g->o->hook_limit_us)) < 0)
+	if ((r = tls_begin(g)) < 0)
 		return r;
 	state_load(g->state, g->detect, wall_now());
 

@@ -43,16 +43,40 @@ int agent_tls_begin(struct agent_tls *a, struct capture *c, enum tls_mode mode, 
 	if (mode == TLS_OFF)
 		return 0;
 	r = tls_open(c, on_found, a, &a->tls);
-	if (r == 0 && mode == TLS_ON)
+	if (r == 0)
 		r = tls_load(a->tls);
-	if (r < 0) {
+	if (r < 0 && mode == TLS_ON) {
 		log_error("--tls on: the TLS hook cannot be loaded: %s (weir check tells more)", strerror(-r));
 		return r;
+	}
+	if (r < 0) {
+		log_warning("the TLS hook cannot be loaded (%s), continuing without TLS", strerror(-r));
+		a->tls = tls_free(a->tls);
+		return 0;
 	}
 	r = tls_scan_listeners(a->tls);
 	if (r < 0)
 		log_warning("cannot look for TLS libraries: %s", strerror(-r));
+	r = tls_follow_start(a->tls, &a->follow);
+	if (r < 0)
+		log_warning("cannot look for TLS libraries later (%s): servers that start from now on are metered without TLS", strerror(-r));
 	return 0;
+}
+
+void agent_tls_fds(const struct agent_tls *a, int ret[2])
+{
+	ret[0] = ret[1] = -1;
+	if (a->follow)
+		tls_follow_fds(a->follow, ret);
+}
+
+void agent_tls_event(struct agent_tls *a)
+{
+	int r = a->follow ? tls_follow_event(a->follow) : 0;
+
+	if (r < 0)
+		log_warning("a helper that looks for TLS libraries is gone (%s): servers that start from now on are metered without TLS",
+			    r == -EPIPE ? "it ended" : "it spoke nonsense");
 }
 
 void agent_tls_second(struct agent_tls *a, uint64_t seconds, const uint64_t before[WEIR_STAT_COUNT], const uint64_t now[WEIR_STAT_COUNT])
@@ -79,5 +103,6 @@ void agent_tls_second(struct agent_tls *a, uint64_t seconds, const uint64_t befo
 
 void agent_tls_end(struct agent_tls *a)
 {
+	a->follow = tls_follow_free(a->follow);
 	a->tls = tls_free(a->tls);
 }

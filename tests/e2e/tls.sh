@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # TLS without keys: servers that end TLS themselves, on every way that their library is used. uvicorn through asyncio and uvloop (memory
-# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte).
+# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte). Then servers
+# that come later, and probes that come and go.
+#   WEIR_TLS_CYCLES  how often probes are set on a busy server and taken out (100; make test-tls-cycles: 10000)
 . "$(dirname "$0")/lib.sh"
 suite_needs ss "$PYTHON" openssl curl jq
 
@@ -19,7 +21,7 @@ uvicorn_ready() {
 }
 
 uvicorn_start() {
-	port_new
+	[ -n "${SAME_PORT:-}" ] || port_new
 	"$VENV/bin/python" -m uvicorn --app-dir "$E2E" --host 127.0.0.1 --port "$PORT" --log-level warning --no-access-log \
 		--ssl-keyfile "$KEY" --ssl-certfile "$CERT" "$@" asgi_app:app >"$WORK/server.log" 2>&1 &
 	SERVER_PID=$!
@@ -116,7 +118,78 @@ secrets_stay() {
 	fi
 }
 
+# weir is there first; then the server, and the server once more.
+late() {
+	local name=$1 out why=
+	case_wanted "$name" || return 0
+	port_new
+	weir_start --port "$PORT" || { fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"; return; }
+	for _ in first second; do
+		SAME_PORT=1 uvicorn_start --loop uvloop --http httptools || { fail "$name" "the server did not start: $(tail -1 "$WORK/server.log")"; weir_stop >/dev/null; return; }
+		wait_for 15 grep -q 'metering TLS in' "$WEIR_LOG" || why="no probe was set"
+		sleep 4 # two looks: the new process is known by then
+		weir_clients >"$WORK/before.jsonl"
+		drive "127.0.0.1:$PORT" <<<"$small" || why="$why $(drive_errors)"
+		settle
+		weir_clients >"$WORK/after.jsonl"
+		out=$("$PYTHON" - "$WORK/before.jsonl" "$WORK/after.jsonl" "$TOLD" <<'PY'
+import json, sys
+def sums(path):
+    rows = [json.loads(l) for l in open(path)]
+    return {f: sum(r[f] for r in rows if r["client_ip"].startswith("127.0.0.6")) for f in ("requests", "prompt_tokens", "completion_tokens")}
+a, b, told = sums(sys.argv[1]), sums(sys.argv[2]), json.load(open(sys.argv[3]))["total"]
+wrong = [f"{f}: {b[f] - a[f]}, told {told[f]}" for f in a if b[f] - a[f] != told[f]]
+print("; ".join(wrong))
+PY
+		) || out="cannot compare"
+		[ -z "$out" ] || why="$why $out"
+		server_end
+	done
+	weir_stop >"$WORK/stop" || why="$why $(cat "$WORK/stop")"
+	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
+}
+
+# leftovers PROGRAM: what the kernel still knows of it and of its probes. (Other agents of this host have programs of the same name.)
+leftovers() {
+	local tool
+	tool=$(command -v bpftool || echo /usr/sbin/bpftool)
+	"$tool" prog show id "$1" 2>/dev/null
+	"$tool" link list 2>/dev/null | grep -w "prog $1"
+	grep -h . /sys/kernel/tracing/uprobe_events /sys/kernel/debug/tracing/uprobe_events 2>/dev/null | grep weir
+}
+
+cycles() {
+	local name=$1 times=${WEIR_TLS_CYCLES:-100} fds program out why= load
+	case_wanted "$name" || return 0
+	[ -x "$BUILD/e2e/tls_cycles" ] || { fail "$name" "$BUILD/e2e/tls_cycles is not built"; return; }
+	uvicorn_start --loop uvloop --http httptools || { fail "$name" "the server did not start"; return; }
+	drive "127.0.0.1:$PORT" <<<"$small"
+	sleep 0.5
+	fds=$(ls "/proc/$SERVER_PID/fd" | wc -l)
+	(while :; do "$PYTHON" "$E2E/driver.py" "127.0.0.1:$PORT" - <<<"$small" >>"$WORK/load.json" 2>&1 || echo BROKEN >>"$WORK/load.json"; done) &
+	load=$!
+	PIDS+=("$load")
+	out=$("$BUILD/e2e/tls_cycles" "$SERVER_PID" "$PORT" "$times" 2>&1) || why="$out"
+	kill "$load" && wait "$load" 2>/dev/null
+	sleep 1
+	grep -q ', 0 calls metered' <<<"$out" && why="$why nothing was metered meanwhile: $out"
+	kill -0 "$SERVER_PID" 2>/dev/null || why="$why the server is gone"
+	drive "127.0.0.1:$PORT" <<<"$small" || why="$why $(drive_errors)"
+	sleep 0.5
+	[ "$(ls "/proc/$SERVER_PID/fd" | wc -l)" -le "$fds" ] || why="$why the server has more descriptors than before: $(ls -l "/proc/$SERVER_PID/fd" | tail -3)"
+	! grep -q BROKEN "$WORK/load.json" || why="$why a request failed"
+	program=$(sed -n 's/^program \([1-9][0-9]*\)$/\1/p' <<<"$out")
+	[ -n "$program" ] || why="$why no program: $out"
+	[ -z "$(leftovers "${program:-0}")" ] || why="$why left behind: $(leftovers "$program")"
+	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
+	server_end
+}
+
+small='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.61", "count": 5, "requests": [{"stream": true, "usage": true, "tokens": 40, "repeat": 3}, {"tokens": 7}]}]}'
+
 if uvicorn_ready >"$WORK/pip.log" 2>&1; then
+	late late
+	cycles cycles
 	for loop in asyncio uvloop; do
 		http=$([ $loop = asyncio ] && echo h11 || echo httptools)
 		on "$loop-shapes" "uvicorn_start --loop $loop --http $http" <<<"$shapes"
