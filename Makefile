@@ -130,7 +130,7 @@ $(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
 # ---- what Debian must provide ----------------------------------------------------------------------
 DEPS_BUILD := gcc clang libclang-rt-14-dev make bpftool libbpf-dev libelf-dev zlib1g-dev libbrotli-dev libzstd-dev libnghttp2-dev libpcap-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
               libinih-dev libsqlite3-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev
-DEPS_TEST  := git python3 python3-venv curl jq openssl iproute2 procps systemd nginx wrk ethtool libpcap0.8 tcpdump caddy nghttp2-client
+DEPS_TEST  := git python3 python3-venv curl jq openssl iproute2 procps systemd nginx wrk ethtool libpcap0.8 tcpdump haproxy caddy nghttp2-client
 
 deps: ## install the Debian packages that are missing (as root)
 	@missing=; for p in $(DEPS_BUILD) $(DEPS_TEST); do \

@@ -102,7 +102,7 @@ __noinline int send_part(struct __sk_buff *skb, struct weir_conn *c, const struc
 	off = part->off;
 	len = part->len;
 	encoded = part->dir == WEIR_RESPONSE && (c->reply.flags & WEIR_R_ENCODED);
-	head_len = s->p.mode == WEIR_HEAD ? 0 : s->p.head_len;
+	head_len = s->p.mode == WEIR_HEAD || s->p.mode == WEIR_PROXY ? 0 : s->p.head_len;
 	if (head_len && (weir_control.shed >= WEIR_SHED_SLICES || (part->dir == WEIR_REQUEST && cfg_prompt_blind))) {
 		/* the head, and no byte of the body */
 		if (off + len > head_len)
@@ -267,7 +267,7 @@ __noinline int message(struct __sk_buff *skb, struct weir_conn *c, const struct 
 			count_response(c, cl, r->now); /* it may have no head to wait for */
 	}
 	if (done)
-		r->flags |= WEIR_SLICE_MSG_DONE;
+		r->flags |= s->p.mode == WEIR_PROXY ? WEIR_SLICE_PROXY : WEIR_SLICE_MSG_DONE;
 	part.now = r->now;
 	part.off = off;
 	part.start = r->start;

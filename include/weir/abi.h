@@ -18,6 +18,8 @@
 #define WEIR_STATES 1024             /* automaton states; 2 bytes x 256 each: 512 KiB of table */
 #define WEIR_PIPELINE 4              /* requests of one connection whose times are kept; more are counted only */
 #define WEIR_HEAD_MAX 65536          /* bytes of a message head; nginx refuses above 32 KiB, llhttp above 80 KiB */
+#define WEIR_PROXY_LINE_MAX 107      /* a prefix of the PROXY protocol, version 1, by its specification */
+#define WEIR_PROXY_MAX 2048          /* version 2: bytes behind its first 16; HAProxy sends at most some hundred of TLVs */
 #define WEIR_TOKENS_MAX 0x7fffffffu  /* a count above this is not a token count */
 #define WEIR_SLICE_HEAD 4096         /* bytes of a request sent up from its start */
 #define WEIR_SLICE_TAIL 1024         /* ... and from its end, where the length is known; of a response's body, also from its start */
@@ -119,6 +121,11 @@ enum weir_dir { WEIR_REQUEST = 0, WEIR_RESPONSE = 1 };
 #define WEIR_SLICE_GAP 2       /* bytes of this message are missing somewhere before this slice */
 #define WEIR_SLICE_MSG_DONE 4  /* the message became complete in this segment */
 #define WEIR_SLICE_HOT 8       /* a finish reason or an error was seen in it */
+/*
+ * Ends a prefix of the PROXY protocol, with which the connection began. Its earlier bytes, where it came in several segments, were sent as
+ * the first of the first request's; behind it that request begins anew, at 0.
+ */
+#define WEIR_SLICE_PROXY 16
 
 /*
  * A piece of one message. `off` counts bytes of the message from its first head byte, on the wire (chunk framing included);
@@ -250,6 +257,7 @@ WEIR_INLINE __u64 weir_reasoning_tokens(const __u32 *t)
 /* ---- the automaton, compiled in user space (src/decode/automaton.c) from one table of field names - */
 enum weir_root {
 	WEIR_ROOT_REQUEST,      /* first line of a request */
+	WEIR_ROOT_FIRST,        /* the same, of a connection's first: a prefix of the PROXY protocol may stand before it */
 	WEIR_ROOT_RESPONSE,     /* first line of a response */
 	WEIR_ROOT_REQUEST_HEAD, /* the rest of the head */
 	WEIR_ROOT_RESPONSE_HEAD,
@@ -282,6 +290,8 @@ enum weir_action {
 	WEIR_ACT_CLOSE,
 	WEIR_ACT_ARRAY,      /* an array of answers begins: the body, or what it wraps */
 	WEIR_ACT_H2,         /* HTTP/2 begins: arg 0 the client's preface, 1 a response head agrees to it */
+	WEIR_ACT_PROXY_LINE, /* end of a prefix of the PROXY protocol, version 1 */
+	WEIR_ACT_PROXY,      /* the signature of version 2 was seen, four bytes follow */
 };
 
 /* BATCH: a JSON array, of answers that each count their own tokens. The kernel learns it from how a JSON body begins. */

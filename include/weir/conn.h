@@ -98,6 +98,8 @@ WEIR_INLINE void weir_conn_init(struct weir_conn *c, const struct weir_automaton
 	c->id = id;
 	c->flags = from_start ? WEIR_C_FROM_START : 0;
 	weir_begin(&c->in.p, a, WEIR_REQUEST);
+	if (from_start)
+		c->in.p.dfa = a->root[WEIR_ROOT_FIRST];
 	weir_begin(&c->out.p, a, WEIR_RESPONSE);
 }
 

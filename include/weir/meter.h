@@ -44,6 +44,7 @@
 enum weir_mode {
 	WEIR_START,      /* before the first byte of a message */
 	WEIR_HEAD,
+	WEIR_PROXY,      /* rest of a prefix of the PROXY protocol; with WEIR_EV_DONE: it is over, no message but what stands before the first */
 	WEIR_LENGTH,     /* body of known length */
 	WEIR_CHUNK_SIZE,
 	WEIR_CHUNK_EXT,  /* rest of the chunk-size line */
@@ -80,7 +81,7 @@ enum weir_mode {
 #define WEIR_P_FRACTION 128
 
 enum weir_number { WEIR_NUM_NONE, WEIR_NUM_COLON, WEIR_NUM_START, WEIR_NUM_DIGITS, WEIR_NUM_REST };
-enum weir_number_kind { WEIR_KIND_LENGTH, WEIR_KIND_STATUS, WEIR_KIND_TOKENS };
+enum weir_number_kind { WEIR_KIND_LENGTH, WEIR_KIND_STATUS, WEIR_KIND_TOKENS, WEIR_KIND_PROXY };
 
 /* Framing state of one direction. All zero, but for dfa (weir_begin sets it), is a valid start. */
 struct weir_parse {
@@ -156,7 +157,7 @@ WEIR_INLINE __u32 weir_want(const struct weir_parse *p, __u64 avail)
 		return 0;
 	if (p->flags & WEIR_P_SCAN)
 		return n;
-	if (p->mode == WEIR_LENGTH || p->mode == WEIR_CHUNK_DATA || p->mode == WEIR_CLOSE)
+	if (p->mode == WEIR_LENGTH || p->mode == WEIR_CHUNK_DATA || p->mode == WEIR_CLOSE || p->mode == WEIR_PROXY)
 		return 0;
 	return n < WEIR_LINE_MAX ? n : WEIR_LINE_MAX;
 }
@@ -177,6 +178,19 @@ WEIR_INLINE void weir_number_commit(struct weir_parse *p, struct weir_reply *r, 
 	__u8 in_head = p->mode == WEIR_HEAD;
 	__u8 bad = (p->flags & (WEIR_P_NEGATIVE | WEIR_P_FRACTION)) != 0;
 
+	if (p->num_kind == WEIR_KIND_PROXY) {
+		/* version and command, family, length; what they say is for user space */
+		p->num_mode = WEIR_NUM_NONE;
+		p->remain = p->num & 0xffff;
+		p->mode = WEIR_PROXY;
+		if (p->num >> 28 != 2 || p->remain > WEIR_PROXY_MAX) {
+			*ev |= WEIR_EV_BAD_FRAMING | WEIR_EV_BAD;
+			p->mode = WEIR_LOST;
+		} else if (!p->remain) {
+			*ev |= WEIR_EV_DONE;
+		}
+		return;
+	}
 	if (p->num_kind == WEIR_KIND_LENGTH) {
 		if (bad || p->num_digits > 18 || ((p->flags & WEIR_P_LENGTH) && p->length != p->num)) {
 			*ev |= WEIR_EV_BAD_FRAMING | WEIR_EV_BAD;
@@ -231,9 +245,13 @@ WEIR_INLINE void weir_number_begin(struct weir_parse *p, __u8 kind, __u8 slot, _
 #define WEIR_OPAQUE(x) ((void)0)
 #endif
 
-/* One byte of a number. 0: it belongs to it, 1: the number ended before it, 2: there is none. */
+/* One byte of a number. 0: it belongs to it, 1: the number ended before it, 2: there is none, 3: it is the last one. */
 WEIR_INLINE __u32 weir_number_byte(struct weir_parse *p, __u8 c)
 {
+	if (p->num_kind == WEIR_KIND_PROXY) {
+		p->num = p->num << 8 | c;
+		return ++p->num_digits == 4 ? 3 : 0;
+	}
 	if (c == ' ' || c == '\t' || (p->mode != WEIR_HEAD && (c == '\r' || c == '\n')))
 		return p->num_mode >= WEIR_NUM_DIGITS;
 	if (p->num_mode == WEIR_NUM_COLON) {
@@ -279,9 +297,11 @@ WEIR_INLINE void weir_number_run(struct weir_parse *p, const __u8 *buf, __u32 fr
 		if (at >= to || at >= WEIR_STEP_MAX)
 			break;
 		p->stop = (__u8)weir_number_byte(p, buf[at]);
-		if (p->stop)
+		if (p->stop && p->stop != 3)
 			break;
 		p->tmp = at + 1;
+		if (p->stop)
+			break;
 	}
 }
 
@@ -303,7 +323,7 @@ WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const 
 		p->flags &= (__u8)~WEIR_P_NEGATIVE;
 		p->num_mode = WEIR_NUM_NONE;
 		p->dfa = in_head ? a->root[dir == WEIR_REQUEST ? WEIR_ROOT_REQUEST_HEAD : WEIR_ROOT_RESPONSE_HEAD] : a->root[WEIR_ROOT_BODY];
-	} else if (over == 1) {
+	} else if (over) {
 		weir_number_commit(p, r, a, dir, ev);
 	}
 	return used;
@@ -436,6 +456,18 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 			*ev |= WEIR_EV_TUNNEL;
 			p->mode = WEIR_H2;
 		}
+		return;
+	case WEIR_ACT_PROXY_LINE:
+		if (p->head_len > WEIR_PROXY_LINE_MAX) {
+			*ev |= WEIR_EV_BAD_FRAMING | WEIR_EV_BAD;
+			p->mode = WEIR_LOST;
+		} else {
+			*ev |= WEIR_EV_DONE;
+			p->mode = WEIR_PROXY;
+		}
+		return;
+	case WEIR_ACT_PROXY:
+		weir_number_begin(p, WEIR_KIND_PROXY, 0, WEIR_NUM_DIGITS);
 		return;
 	default:
 		break;
@@ -669,13 +701,15 @@ WEIR_INLINE __u32 weir_chunk_line(struct weir_parse *p, struct weir_reply *r, co
 /* ---- one step ------------------------------------------------------------------------------------- */
 WEIR_INLINE void weir_consumed(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u64 n, __u32 *ev)
 {
-	if (p->mode != WEIR_LENGTH && p->mode != WEIR_CHUNK_DATA)
+	if (p->mode != WEIR_LENGTH && p->mode != WEIR_CHUNK_DATA && p->mode != WEIR_PROXY)
 		return;
 	p->remain = n < p->remain ? p->remain - n : 0;
 	if (p->remain)
 		return;
 	if (p->mode == WEIR_CHUNK_DATA)
 		p->mode = WEIR_CHUNK_END;
+	else if (p->mode == WEIR_PROXY)
+		*ev |= WEIR_EV_DONE;
 	else
 		weir_message_end(p, r, a, dir, ev);
 }
@@ -746,7 +780,7 @@ WEIR_INLINE __u32 weir_step(struct weir_parse *p, struct weir_reply *r, const st
 /* `n` bytes pass unseen, after weir_want() answered 0. Returns how many of them belong to this message. */
 WEIR_INLINE __u64 weir_skip(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u64 n, __u32 *ev)
 {
-	if ((p->mode == WEIR_LENGTH || p->mode == WEIR_CHUNK_DATA) && n > p->remain)
+	if ((p->mode == WEIR_LENGTH || p->mode == WEIR_CHUNK_DATA || p->mode == WEIR_PROXY) && n > p->remain)
 		n = p->remain;
 	weir_consumed(p, r, a, dir, n, ev);
 	return n;

@@ -306,7 +306,7 @@ static void gap_passes(struct weir_conn *c, struct segment *g, int dir, __u64 no
 {
 	struct run r = { .now = now, .dir = (__u32)dir };
 
-	if ((c->flags & (WEIR_C_DEAD | WEIR_C_GHOST)) || !(side_of(c, (__u32)dir)->flags & WEIR_S_STARTED))
+	if ((c->flags & (WEIR_C_DEAD | WEIR_C_GHOST | WEIR_C_RAW)) || !(side_of(c, (__u32)dir)->flags & WEIR_S_STARTED))
 		return;
 	c->last_ns = now;
 	claim(c, g, dir, now, &r.ev);

@@ -386,6 +386,9 @@ void feed_write_json(const struct feed *f, struct str *out)
 	json_kuint(out, "cut", s->cut);
 	json_kuint(out, "unpacked", s->unpacked);
 	json_kuint(out, "not_unpacked", s->not_unpacked);
+	json_kuint(out, "proxied", s->proxied);
+	json_kuint(out, "proxied_bad", s->proxied_bad);
+	json_kuint(out, "proxied_lost", s->proxied_lost);
 	json_kuint(out, "open", s->open);
 	json_kuint(out, "bytes", s->bytes);
 	json_kuint(out, "answers_learnt_from", estimate_learnt(e));

@@ -238,6 +238,7 @@ static void say_losses(const struct reader *r)
 	count_add(&text, r->stats[WEIR_STAT_STEPS], "segments too costly to read");
 	count_add(&text, a->evicted, "requests pushed out");
 	count_add(&text, a->not_unpacked, "compressed answers not unpacked");
+	count_add(&text, a->proxied_bad, "announcements of the PROXY protocol that cannot be read");
 	count_add(&text, a->no_memory + f->no_memory, "lost for want of memory");
 	if (text.n && !str_error(&text))
 		log_info("%s: not read: %s", r->o->name, text.p);

@@ -319,6 +319,21 @@ static int on_request(struct assemble *a, struct pending *p, const struct weir_s
 	return r;
 }
 
+/* What came so far is the prefix that the PROXY protocol puts before a connection's first request. That request is yet to begin. */
+static void on_proxy(struct assemble *a, struct pending *p)
+{
+	struct pieces *s = &p->side[WEIR_REQUEST];
+	enum proxy_kind kind = PROXY_UNKNOWN;
+	uint8_t addr[16];
+
+	a->stats.proxied++;
+	if (s->count != 1 || s->piece[0].off || proxy_parse((const uint8_t *)s->buf, s->len, &kind, addr) < 0)
+		a->stats.proxied_bad++;
+	else if (kind == PROXY_CLIENT)
+		a->stats.proxied_lost += proxied_add(&a->proxied, p->conn, addr) != 0;
+	pending_drop(a, p);
+}
+
 static int on_slice(struct assemble *a, const struct weir_slice *e)
 {
 	uint32_t recent = hash(e->conn, e->request) % ARRAY_SIZE(a->recent);
@@ -341,6 +356,10 @@ static int on_slice(struct assemble *a, const struct weir_slice *e)
 	if (r < 0) {
 		a->stats.no_memory++;
 		return r;
+	}
+	if (e->dir == WEIR_REQUEST && (e->flags & WEIR_SLICE_PROXY) && !p->arrived) {
+		on_proxy(a, p);
+		return 0;
 	}
 	if (e->dir == WEIR_REQUEST && (e->flags & WEIR_SLICE_MSG_DONE)) {
 		p->whole = e->off + e->len;
@@ -550,6 +569,7 @@ struct assemble *assemble_free(struct assemble *a)
 	software_free(a->software);
 	prompt_free(a->prompt);
 	workloads_free(a->workloads);
+	proxied_free(a->proxied);
 	explicit_bzero(a, sizeof(*a));
 	free(a);
 	return NULL;

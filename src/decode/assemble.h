@@ -37,7 +37,7 @@ struct assemble_opts {
 	const char *host;                       /* copied; NULL: records have none */
 	uint8_t key[SIPHASH_KEY_BYTES];         /* for hashes of API keys; copied */
 	const struct identity_rules *identity;  /* whose word on the true client is taken; stays the caller's; NULL: nobody's */
-	/* What the PROXY protocol said at the beginning of this connection. False: nothing. May be NULL. */
+	/* Asked where the connection itself announced nobody by the PROXY protocol: what is known of it otherwise. False: nothing. May be NULL. */
 	bool (*announced)(void *ctx, uint64_t conn, const struct weir_conn_key *at, uint8_t ret[16]);
 	/* The port of the watched listener whose owner made this connection: a gateway here, and this its inner hop. 0: nobody's. May be NULL. */
 	uint16_t (*outer)(void *ctx, uint64_t conn, const struct weir_conn_key *at);
@@ -64,6 +64,9 @@ struct assemble_stats {
 	uint64_t cut;          /* slices that did not fit their request's allowance */
 	uint64_t unpacked;     /* compressed bodies read to their end */
 	uint64_t not_unpacked; /* unknown encoding, broken, larger than the allowance, or pieces missing */
+	uint64_t proxied;      /* connections that began with the PROXY protocol */
+	uint64_t proxied_bad;  /* of these, announcements that cannot be read, or came with pieces missing */
+	uint64_t proxied_lost; /* announcements that gave way to another connection's before their own was over, or found no memory */
 	struct identity_stats identity;
 	uint32_t open;
 	size_t bytes;

@@ -8,6 +8,7 @@
 #include "decode/identity.h"
 #include "decode/h2.h"
 #include "decode/prompt.h"
+#include "decode/proxy.h"
 #include "decode/shapes.h"
 #include "decode/software.h"
 #include "decode/workloads.h"
@@ -100,6 +101,7 @@ struct assemble {
 	struct shapes *shapes;
 	struct software *software;
 	struct workloads *workloads;
+	struct proxied *proxied; /* NULL until the first is announced */
 	const struct pending *told; /* of whom a callback is being told */
 	struct prompt *prompt;
 	struct h2 *h2;

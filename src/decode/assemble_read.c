@@ -230,13 +230,18 @@ static void read_answer_names(struct pending *p, struct span text, bool stream)
 }
 
 /* ---- requests ------------------------------------------------------------------------------------- */
+static bool is_announced(const struct assemble *a, const struct pending *p, uint8_t ret[16])
+{
+	return proxied_find(a->proxied, p->conn, ret) || (a->opts.announced && a->opts.announced(a->opts.ctx, p->conn, &p->key, ret));
+}
+
 /* Once per request, so that its arrival and its end agree and nothing is counted twice. The key goes no further than this. */
 static int read_identity(struct assemble *a, struct pending *p, const struct http_head *h)
 {
 	uint8_t announced[16];
 	const struct identity_peer peer = {
 		.addr = p->key.raddr,
-		.announced = a->opts.announced && a->opts.announced(a->opts.ctx, p->conn, &p->key, announced) ? announced : NULL,
+		.announced = is_announced(a, p, announced) ? announced : NULL,
 		.whole = h->complete,
 		.litellm = p->software && !strncmp(p->software, "litellm", 7),
 	};

@@ -91,7 +91,7 @@ bool automaton_class(char c, bool ret_set[256], bool *ret_star)
 		{ 'n', false, true, "\"" },      { 'x', false, true, "} \t\r\n" }, { 'd', false, false, "0123456789" },
 		{ 'v', false, false, "01" },     { 'l', true, true, "\r\n" },      { 'm', false, false, " \t," },
 		{ 'e', false, false, " \t\r\n,;" }, { 'i', false, true, "iI \t\r\n" }, { 'r', true, false, "\r" },
-		{ 'z', true, false, "\r\n" },    { 'g', false, false, "\r\n" },
+		{ 'z', true, false, "\r\n" },    { 'g', false, false, "\r\n" },  { '0', false, false, "" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
@@ -101,6 +101,8 @@ bool automaton_class(char c, bool ret_set[256], bool *ret_star)
 			ret_set[b] = classes[i].not ;
 		for (const char *p = classes[i].bytes; *p; p++)
 			ret_set[(unsigned char)*p] = !classes[i].not ;
+		if (c == '0')
+			ret_set[0] = true;
 		*ret_star = classes[i].star;
 		return true;
 	}
@@ -183,7 +185,7 @@ static void element_read(const char **p, bool fold, struct bytes *ret_on, bool *
 
 static bool root_is_anchored(enum weir_root root)
 {
-	return root == WEIR_ROOT_REQUEST || root == WEIR_ROOT_RESPONSE;
+	return root == WEIR_ROOT_REQUEST || root == WEIR_ROOT_FIRST || root == WEIR_ROOT_RESPONSE;
 }
 
 static int pattern_add(struct builder *b, const struct automaton_pattern *pat)
@@ -206,7 +208,7 @@ static int pattern_add(struct builder *b, const struct automaton_pattern *pat)
 	b->nodes[at].arg = pat->arg;
 	/* The rest of a head follows its first line, whether the walker enters that root itself or just goes on. */
 	if (root_is_anchored(pat->root) && b->nodes[at].edges == NONE)
-		return edge_add(b, at, b->root[pat->root == WEIR_ROOT_REQUEST ? WEIR_ROOT_REQUEST_HEAD : WEIR_ROOT_RESPONSE_HEAD],
+		return edge_add(b, at, b->root[pat->root == WEIR_ROOT_RESPONSE ? WEIR_ROOT_RESPONSE_HEAD : WEIR_ROOT_REQUEST_HEAD],
 				NULL);
 	return 0;
 }
@@ -527,7 +529,7 @@ static int dfa_write(const struct builder *b, uint16_t *number, struct weir_auto
 {
 	uint16_t queue[WEIR_STATES]; /* a DFA state for each number given */
 	static const enum weir_root order[] = { WEIR_ROOT_BODY,		 WEIR_ROOT_BODY_START, WEIR_ROOT_SKIP,    WEIR_ROOT_RESPONSE_HEAD,
-						WEIR_ROOT_REQUEST_HEAD, WEIR_ROOT_RESPONSE, WEIR_ROOT_REQUEST };
+						WEIR_ROOT_REQUEST_HEAD, WEIR_ROOT_RESPONSE, WEIR_ROOT_REQUEST, WEIR_ROOT_FIRST };
 	unsigned n = 0, done = 0;
 
 	if (b->parts > WEIR_STATES)

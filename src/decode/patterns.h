@@ -10,8 +10,8 @@
  *   %e  one byte that ends a header value's word: blank , ; or end of line
  *   %i  one visible byte other than I or i
  *   %r  any number of \r                  %z  any number of \r and \n
- *   %g  \r or \n
- * Patterns of the two head roots ignore case. Those of REQUEST and RESPONSE are anchored; all others match anywhere.
+ *   %g  \r or \n                          %0  a byte of zero
+ * Patterns of the two head roots ignore case. Those of REQUEST, FIRST and RESPONSE are anchored; all others match anywhere.
  *
  * Why generated text cannot match a key: inside a JSON string a quote is always written \", so the bytes `"name"` appear only
  * where a string token is exactly `name`. As a value it is not followed by a colon. As a key it can be the client's own
@@ -35,7 +35,7 @@
 #define ECHO_OBJECT(name) { WEIR_ROOT_BODY, KEY(name) IS "{", WEIR_ACT_SKIP, 0 }
 #define ECHO_ARRAY(name) { WEIR_ROOT_BODY, KEY(name) IS "[", WEIR_ACT_SKIP, 0 }
 #define ECHO(name) ECHO_OBJECT(name), ECHO_ARRAY(name)
-#define METHOD(name, arg) { WEIR_ROOT_REQUEST, "%z" name " ", WEIR_ACT_METHOD, arg }
+#define METHOD(name, arg) { WEIR_ROOT_REQUEST, "%z" name " ", WEIR_ACT_METHOD, arg }, { WEIR_ROOT_FIRST, "%z" name " ", WEIR_ACT_METHOD, arg }
 #define HEADER(side, name) WEIR_ROOT_##side##_HEAD, "\n" name ":"
 #define BOTH_HEADS(text, action)                                                                                               \
 	{ WEIR_ROOT_REQUEST_HEAD, text, action, 0 }, { WEIR_ROOT_RESPONSE_HEAD, text, action, 0 }
@@ -54,7 +54,11 @@ static const struct automaton_pattern patterns[] = {
 	METHOD("TRACE", 0),
 	/* No method: how the preface of HTTP/2 begins. States are scarce; the rest of it is user space's to check. */
 	{ WEIR_ROOT_REQUEST, "%zPRI ", WEIR_ACT_H2, 0 },
+	{ WEIR_ROOT_FIRST, "%zPRI ", WEIR_ACT_H2, 0 },
 	{ WEIR_ROOT_RESPONSE, "HTTP/1.%v ", WEIR_ACT_STATUS, 0 },
+	/* what a proxy may put before its first request, and nowhere else */
+	{ WEIR_ROOT_FIRST, "PROXY %l\r\n", WEIR_ACT_PROXY_LINE, 0 },
+	{ WEIR_ROOT_FIRST, "\r\n\r\n%0\r\nQUIT\n", WEIR_ACT_PROXY, 0 },
 
 	/* ---- heads ---- */
 	BOTH_HEADS("\n%r\n", WEIR_ACT_HEAD_END),
