@@ -438,7 +438,7 @@ static void reads_heads(void **unused)
 
 static void refuses_what_is_not_http(void **unused)
 {
-	static const char *const requests[] = { "get / HTTP/1.1", "GETX /", "GET\t/", " GET /", "PRI * HTTP/2.0", "\x16\x03\x01", "BREW /", "HTTP/1.1 200" };
+	static const char *const requests[] = { "get / HTTP/1.1", "GETX /", "GET\t/", " GET /", "PRI* HTTP/2.0", "PROXY TCP4 ", "\x16\x03\x01", "BREW /", "HTTP/1.1 200" };
 	static const char *const responses[] = { "HTTP/2 200", "HTTP/1.2 200", "HTTP/1.1\t200", "http/1.1 200", "\r\nHTTP/1.1 200", "GET / HTTP/1.1" };
 	struct hit hits[HITS_MAX];
 	uint16_t state;
