@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "capture/capture.h"
 #include "cmd/agent_accounts.h"
+#include "cmd/calendar_file.h"
 #include "cmd/options.h"
 #include "decode/dialect_file.h"
 
@@ -115,6 +116,7 @@ static const struct option_row rows[] = {
 	{ "duration", OPTION_REAL, AT(duration_s), 0.001, 1e9, "S", "end after so many seconds", NULL },
 	{ "config", OPTION_TEXT, AT(config), 0, 0, "FILE", "read options from a file: name = value", NULL },
 	{ "dialects", OPTION_TEXT, AT(dialects), 0, 0, "FILE", "read model servers' APIs of your own from a file", NULL },
+	{ "calendar", OPTION_TEXT, AT(calendar), 0, 0, "FILE", "what is known to come: events it explains are told one step less severe", NULL },
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
 	{ "trusted-proxy", OPTION_CALL, 0, 0, 0, "ADDRESS[/BITS]", "believe this peer about who the client is; may be repeated", trusted_add },
 	{ "trusted-header", OPTION_CALL, 0, 0, 0, "NAME", "of a trusted proxy's headers this one alone: x-forwarded-for, forwarded, x-real-ip, ...", trusted_header_set },
@@ -146,6 +148,19 @@ static int dialects_read(struct agent_opts *o)
 	if (!o->dialects)
 		return 0;
 	r = dialect_file_read(o->dialects, &o->dialect_file, why);
+	if (r < 0)
+		log_error("%s", why);
+	return r < 0 ? -EINVAL : 0;
+}
+
+static int calendar_take(struct agent_opts *o)
+{
+	char why[CALENDAR_WHY];
+	int r;
+
+	if (!o->calendar)
+		return 0;
+	r = calendar_file_read(o->calendar, &o->known, why);
 	if (r < 0)
 		log_error("%s", why);
 	return r < 0 ? -EINVAL : 0;
@@ -190,7 +205,7 @@ int agent_opts_parse(struct agent_opts *o, int argc, char **argv)
 		log_error("--records-out - and --output json both want standard output: name a file for the records");
 		return -EINVAL;
 	}
-	if (dialects_read(o) < 0)
+	if (dialects_read(o) < 0 || calendar_take(o) < 0)
 		return -EINVAL;
 	if (!o->socket && !(o->socket = strdup(AGENT_SOCKET_DEFAULT)))
 		return -EINVAL;
@@ -206,6 +221,8 @@ int agent_opts_check_file(const char *path)
 	r = options_read_file(rows, ARRAY_SIZE(rows), &o, path);
 	if (r == 0)
 		r = dialects_read(&o);
+	if (r == 0)
+		r = calendar_take(&o);
 	agent_opts_done(&o);
 	return r < 0 ? -EINVAL : 0;
 }
@@ -213,5 +230,6 @@ int agent_opts_check_file(const char *path)
 void agent_opts_done(struct agent_opts *o)
 {
 	o->dialect_file = dialect_file_free(o->dialect_file);
+	o->known = calendar_free(o->known);
 	options_done(rows, ARRAY_SIZE(rows), o);
 }

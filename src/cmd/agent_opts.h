@@ -9,6 +9,7 @@
 #define AGENT_PORTS_MAX 256
 #define AGENT_SOCKET_DEFAULT "/run/weir.sock"
 
+struct calendar;
 struct dialect_file;
 
 struct agent_opts {
@@ -20,7 +21,8 @@ struct agent_opts {
 	bool journal, prompt_blind, verbose;
 	struct identity_rules identity; /* --trusted-proxy, --trusted-header */
 	struct dialect_file *dialect_file; /* what --dialects names, read and checked; NULL: none */
-	char *dialects, *records_out, *state, *key_file, *config, *cgroup, *socket, *user, *variant;
+	struct calendar *known;            /* what --calendar names; NULL: none */
+	char *calendar, *dialects, *records_out, *state, *key_file, *config, *cgroup, *socket, *user, *variant;
 	double duration_s; /* 0: until told to stop */
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
 	double cpu_limit_pct, memory_limit_mib, hook_limit_us;

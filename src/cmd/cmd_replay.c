@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "cmd/agent_key.h"
+#include "cmd/calendar_file.h"
 #include "cmd/cmd.h"
 #include "cmd/replay_pcap.h"
 #include "cmd/state.h"
@@ -36,6 +37,8 @@ struct replay {
 	struct detect_opts detect;
 
 	const char *state_dir;
+	const char *calendar_path;
+	struct calendar *calendar;
 	struct state *state;
 	struct detect *engine;
 	struct sink *sink;
@@ -70,6 +73,7 @@ static const char usage_text[] =
 	"  --bin SECONDS                  static: width of a bin (300)\n"
 	"  --sigma K                      static: deviations above the mean (3)\n"
 	"  --lateness SECONDS             how long the clock waits for late records (2)\n"
+	"  --calendar FILE                what is known to come: events it explains are told one step less severe\n"
 	"  --state DIR                    go on from what was learnt before, and keep what is learnt (weir.db)\n"
 	"  --follow                       go on reading as the file grows, is truncated or rotated\n"
 	"  --help\n"
@@ -139,6 +143,7 @@ static int parse(struct replay *r, int argc, char **argv)
 		{ "port", required_argument, NULL, 'p' },     { "records-out", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },           { 0 },
 	};
+	char why[CALENDAR_WHY];
 	int c, v = 0, e = 0;
 
 	opterr = 0;
@@ -179,8 +184,8 @@ static int parse(struct replay *r, int argc, char **argv)
 			r->state_dir = optarg;
 			break;
 		case 'C':
-			log_error("replay: --calendar is not in this version");
-			return EXIT_USAGE;
+			r->calendar_path = optarg;
+			break;
 		case 'h':
 			fputs(usage_text, stdout);
 			return -1;
@@ -205,6 +210,14 @@ static int parse(struct replay *r, int argc, char **argv)
 	}
 	if (r->state_dir && r->detect.detector == DETECTOR_STATIC) {
 		log_error("replay: --detector static learns nothing that --state could keep");
+		return EXIT_USAGE;
+	}
+	if (r->calendar_path && r->detect.detector == DETECTOR_STATIC) {
+		log_error("replay: --detector static knows no --calendar");
+		return EXIT_USAGE;
+	}
+	if (r->calendar_path && calendar_file_read(r->calendar_path, &r->calendar, why) < 0) {
+		log_error("%s", why);
 		return EXIT_USAGE;
 	}
 	if (r->records_path && !strcmp(r->records_path, "-") && r->json) {
@@ -600,6 +613,7 @@ int cmd_replay(int argc, char **argv)
 	e = r.json ? sink_json_open(STDOUT_FILENO, &r.sink) : sink_terminal_open(human, isatty(fileno(human)), &r.sink);
 	r.detect.emit = on_anomaly;
 	r.detect.ctx = &r;
+	r.detect.calendar = r.calendar;
 	if (e == 0)
 		e = detect_open(&r.detect, &r.engine);
 	if (e < 0) {
@@ -655,6 +669,7 @@ out:
 	free(r.ports);
 	state_free(r.state);
 	detect_free(r.engine);
+	calendar_free(r.calendar);
 	sink_free(r.sink);
 	return status;
 }

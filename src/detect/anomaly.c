@@ -106,11 +106,15 @@ void anomaly_write_json(struct str *out, const struct anomaly *a)
 	}
 	json_end(out, ']');
 	json_kstring(out, "team", span_of(anomaly_team(a->cls)));
-	/* The price table and the calendar fill these; until one is given nothing is known. */
+	/* The price table fills this; until one is given nothing is known. */
 	json_key(out, "cost_per_h");
 	json_null(out);
-	json_key(out, "expected_by");
-	json_null(out);
+	if (a->expected_by) {
+		json_kstring(out, "expected_by", span_of(a->expected_by));
+	} else {
+		json_key(out, "expected_by");
+		json_null(out);
+	}
 	json_kstring(out, "runbook", span_of(anomaly_runbook(a->cls)));
 	json_end(out, '}');
 	str_addc(out, '\n');

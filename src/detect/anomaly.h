@@ -62,6 +62,7 @@ struct anomaly {
 	size_t evidence_count;
 	struct anomaly_contributor top[ANOMALY_TOP_MAX];
 	size_t top_count;
+	const char *expected_by; /* the calendar's entry that explains it; NULL: none */
 };
 
 const char *anomaly_class_name(enum anomaly_class c);

@@ -1,6 +1,7 @@
 /* What an event says: who is named, in which order, and the sentence at the end. */
 #include <math.h>
 
+#include "detect/calendar.h"
 #include "detect/engine.h"
 
 static void name(struct anomaly *a, const struct entity *e, double share)
@@ -47,6 +48,20 @@ const char *describe_who(const struct detect *d, uint32_t i, char *buf, size_t n
 	return buf;
 }
 
+/* What was announced is told one step less severe. */
+static void expect(const struct detect *d, struct anomaly *a)
+{
+	struct anomaly_contributor who[1 + ANOMALY_TOP_MAX];
+	struct calendar_about about = { a->cls, who, 0 };
+
+	who[about.n++] = (struct anomaly_contributor){ a->scope_kind, a->scope_value, 1 };
+	for (size_t i = 0; i < a->top_count; i++)
+		who[about.n++] = a->top[i];
+	a->expected_by = calendar_explains(d->opts.calendar, a->start, &about);
+	if (a->expected_by && a->severity > SEVERITY_INFO)
+		a->severity--;
+}
+
 void describe(const struct detect *d, const struct incident *in, enum anomaly_event ev, struct anomaly *a, char *summary, size_t n)
 {
 	const struct finding *f = &in->f;
@@ -87,8 +102,14 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 	}
 	for (unsigned int k = 0; k < f->actors; k++)
 		name(a, at(d, f->actor[k]), f->share[k]);
+	expect(d, a);
 	if (ev == EVENT_CLOSE)
 		snprintf(summary, n, "over after %.0f s: %s%s", MAX(a->end - a->start, 0.0), in->bests ? in->said : f->summary, in->cause);
 	else
 		snprintf(summary, n, "%s%s", f->summary, in->cause);
+	if (a->expected_by) {
+		size_t used = strlen(summary);
+
+		snprintf(summary + used, n - used, "; on the calendar: %s", a->expected_by);
+	}
 }

@@ -13,11 +13,14 @@
 #include "decode/record.h"
 #include "detect/anomaly.h"
 
+struct calendar;
+
 enum detector { DETECTOR_FULL, DETECTOR_STATIC, DETECTOR_EWMA };
 
 struct detect_opts {
 	enum detector detector;
 	double lateness_s; /* 0: 2 s */
+	const struct calendar *calendar; /* outlives the engine; NULL: none */
 	/* static only */
 	double bin_s; /* 0: 300 */
 	double sigma; /* 0: 3 */

@@ -230,6 +230,7 @@
 #define CROWD_KEYLESS 1.0
 #define CROWD_EVEN 0.9
 #define CROWD_RAMP 0.8
+#define CROWD_EXPECTED 1.5     /* a crowd is on the calendar: an attack then needs better evidence, and can have it */
 #define ODDS_LEAST 0.55        /* of the thresholds, for what is certainly an attack, */
 #define ODDS_CERTAIN 3.0       /* at these log odds */
 #define ODDS_HABIT 2.0         /* from here on the peaks of the past excuse nothing */

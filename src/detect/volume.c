@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <math.h>
 
+#include "detect/calendar.h"
 #include "detect/engine.h"
 
 struct reading read_requests(const struct entity *e, bool slow)
@@ -96,6 +97,8 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 	odds += CROWD_KEYLESS * clip((t->v[T_KEYLESS] - usual(d, T_KEYLESS) - 0.1) / 0.4, -0.3, 1);
 	odds += CROWD_EVEN * clip((0.5 - t->v[T_EVEN]) / 0.4, -1, 1);
 	odds -= CROWD_RAMP * clip((ramp - 0.1) / 0.2, -1, 1.5);
+	if (calendar_explains(d->opts.calendar, (double)(d->base + d->tick), &(struct calendar_about){ CLASS_FLASH_CROWD, NULL, 0 }))
+		odds -= CROWD_EXPECTED;
 	return odds;
 }
 

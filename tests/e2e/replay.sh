@@ -55,6 +55,21 @@ formats() {
 }
 check "formats and pipes agree" formats
 
+# What was announced is told one step less severe, by name; the same at a wrong time is not.
+calendar() {
+	replay --output json "$FLOOD" >"$WORK/a" && ! grep -v '"expected_by":null' "$WORK/a" || return 1
+	printf '{"name":"load test","start":"2025-12-29T01:00:00","end":"2025-12-29T01:10:00","repeat":"daily","zone":"Europe/Berlin","scope":{"kind":"client_ip","value":"203.0.113.9"}}\n' >"$WORK/cal"
+	[ -e /usr/share/zoneinfo/Europe/Berlin ] || sed -i 's/T01/T00/g; s/Europe.Berlin/UTC/' "$WORK/cal"
+	replay --output json --calendar "$WORK/cal" "$FLOOD" >"$WORK/b" || return 1
+	[ "$(wc -l <"$WORK/a")" -eq "$(wc -l <"$WORK/b")" ] && grep -q '"severity":"info".*"expected_by":"load test"' "$WORK/b" && ! grep -q '"severity":"warning"' "$WORK/b" || return 1
+	sed -i 's/daily/none/' "$WORK/cal"
+	replay --output json --calendar "$WORK/cal" "$FLOOD" | cmp - "$WORK/a" || return 1
+	printf '\n{"name":"x","start":5,"end":4}\n' >"$WORK/cal"
+	replay --calendar "$WORK/cal" "$FLOOD"
+	[ $? -eq 2 ] && [ "$(cat "$WORK/err")" = "weir: error: $WORK/cal:2: end: is before start" ]
+}
+check "a calendar" calendar
+
 human() { replay "$FLOOD" >"$WORK/a" && grep -q 203.0.113.9 "$WORK/a" && grep -q 'incidents: flood 1' "$WORK/err" && ! grep -q $'\033' "$WORK/a"; }
 check "a person can read it" human
 
@@ -94,7 +109,7 @@ check "an empty file is no error" empty
 
 usage() {
 	local args
-	for args in "--format xml $FLOOD" "--bin x $FLOOD" "--bin -1 $FLOOD" "--sigma nan $FLOOD" "--nonsense $FLOOD" "--state $FLOOD $FLOOD" "--detector static --state $WORK/s $FLOOD" "--calendar x $FLOOD" "" "$FLOOD $FLOOD" \
+	for args in "--format xml $FLOOD" "--bin x $FLOOD" "--bin -1 $FLOOD" "--sigma nan $FLOOD" "--nonsense $FLOOD" "--state $FLOOD $FLOOD" "--detector static --state $WORK/s $FLOOD" "--calendar $WORK/not-there $FLOOD" "--calendar $FLOOD $FLOOD" "--detector static --calendar /dev/null $FLOOD" "" "$FLOOD $FLOOD" \
 		"--output" "--detector static --follow $FLOOD" "$WORK/not-there" "$WORK"; do
 		# shellcheck disable=SC2086
 		replay $args >"$WORK/a"
