@@ -13,7 +13,7 @@
 
 struct blob {
 	bool write, bad;
-	uint16_t version; /* of the layout */
+	uint16_t version; /* of the layout; 0: the newest is written */
 	uint8_t *to;
 	const uint8_t *from;
 	size_t n, cap;

@@ -11,7 +11,7 @@
  *   health.c    error burst, traffic drop
  *
  *   incident.c  open, update, close; one cause   describe.c  evidence, top, the sentence
- *   calendar.c  what is known to come
+ *   calendar.c  what is known to come            season.c    the day's and the week's course
  *   static.c    the plain method, apart
  *
  * A detector looks at the entities and reports findings, at every tick or step while it sees them; what becomes of a finding

@@ -7,6 +7,7 @@
 #ifndef WEIR_DETECT_FULL_H
 #define WEIR_DETECT_FULL_H
 
+#include "detect/season.h"
 #include "detect/traits.h"
 #include "detect/tuning.h"
 
@@ -85,6 +86,7 @@ struct drop_state {
 	int32_t last;             /* minute of the newest entry */
 	int32_t gone;             /* newest minute of the last incident */
 	uint32_t n;               /* minutes known */
+	struct season *season;    /* of the total and of the larger customers; NULL */
 };
 
 struct full {

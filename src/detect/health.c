@@ -204,13 +204,23 @@ static double minutes_median(const struct drop_state *s, int w, int n)
 }
 
 /* Requests a minute that the time before the last w minutes promised: neither more than just now, nor than the hour's median, nor much more than all its life. */
-static double promised(const struct entity *e, const struct drop_state *s, int w)
+static double promised(const struct detect *d, const struct entity *e, const struct drop_state *s, int w)
 {
+	/* Epoch second at which the window's last minute ended. */
+	double end = (double)d->base + (s->last + 1) * (double)MINUTE_S, middle = end - w * MINUTE_S / 2.0, level = (double)e->req.slow * MINUTE_S / STEP_S;
+	double just, hour;
 	int known = MIN((int)s->n, DROP_MINUTES) - w, near = MIN(known, 3 * w);
 
 	if (known < 5)
 		return 0;
-	return MIN(MIN(minutes_sum(s, s->last - w - near + 1, near) / near, minutes_median(s, w, MIN(known, 60))), DROP_SLOW * (double)e->req.slow * MINUTE_S / STEP_S);
+	just = minutes_sum(s, s->last - w - near + 1, near) / near;
+	hour = minutes_median(s, w, MIN(known, 60));
+	if (s->season && season_used(s->season) != SEASON_NONE) {
+		just *= season_ratio(s->season, end - (w + near / 2.0) * MINUTE_S, middle);
+		hour *= season_ratio(s->season, end - (w + MIN(known, 60) / 2.0) * MINUTE_S, middle);
+		level = MAX(level, season_level(s->season, middle));
+	}
+	return MIN(MIN(just, hour), DROP_SLOW * level);
 }
 
 /* Is what comes in now no measure of how things are? */
@@ -332,18 +342,41 @@ static double young(const struct drop_state *s)
 	return 1 + DROP_YOUNG / (DROP_YOUNG + s->n);
 }
 
+/* Ten minutes are over. */
+static void season_step(const struct detect *d, const struct entity *e, struct drop_state *s, bool open)
+{
+	int64_t end = d->base + (s->last + 1) * MINUTE_S;
+	int minutes = SEASON_BLOCK_S / MINUTE_S;
+
+	if (end % SEASON_BLOCK_S >= MINUTE_S || (int)s->n <= minutes)
+		return;
+	if (!s->season) {
+		const struct full *all = global_of(d)->full;
+
+		if (e->kind != ENTITY_GLOBAL && (!all || (double)s->level < SEASON_SHARE * (double)all->drop.level))
+			return;
+		s->season = malloc(sizeof(*s->season));
+		if (!s->season)
+			return;
+		season_init(s->season);
+	}
+	/* The clock begins at any second: blocks end at whole ten minutes all the same, to within a minute. */
+	season_learn(s->season, end - end % SEASON_BLOCK_S, open || disturbed(d, e) ? -1 : minutes_sum(s, s->last - minutes + 1, minutes));
+}
+
 /* A minute is over. */
 static struct fall drop_judge(const struct detect *d, const struct entity *e, struct drop_state *s, bool open)
 {
 	struct fall worst = { 0 };
 	bool teach = !open && !disturbed(d, e);
 
+	season_step(d, e, s, open);
 	if (open || (e->kind == ENTITY_GLOBAL && incident_any(d, 1u << WATCH_DROP)))
 		s->gone = s->last;
 
 	for (int k = 0; k < DROP_WINDOWS; k++) {
 		int w = window[k];
-		double per = open ? (double)s->held : promised(e, s, w), seen = minutes_sum(s, s->last - w + 1, w), expected = per * w;
+		double per = open ? (double)s->held : promised(d, e, s, w), seen = minutes_sum(s, s->last - w + 1, w), expected = per * w;
 		double r = variance_stable(seen) - variance_stable(expected), sd = (double)s->sd[k], strength;
 
 		climb_learn(d, e, s, k);
@@ -518,7 +551,7 @@ static uint32_t who_left(const struct detect *d, const struct fall *all)
 
 		if (!is_customer(d, e) || !e->full || (double)e->full->drop.n < known_for(d) || entity_shared(e))
 			continue;
-		expected = promised(e, &e->full->drop, all->minutes) * all->minutes;
+		expected = promised(d, e, &e->full->drop, all->minutes) * all->minutes;
 		seen = minutes_sum(&e->full->drop, e->full->drop.last - all->minutes + 1, all->minutes);
 		if (expected - seen >= DROP_ONE * (all->expected - all->seen) && (all->seen - seen) / MAX(all->expected - expected, 1e-9) >= DROP_SHARE)
 			return d->active[k];

@@ -220,7 +220,7 @@ static void judge(const struct model *k, struct fit *f, int series, int32_t step
 		sd = sqrt(q->var + LATENCY_SD * LATENCY_SD);
 		/* A minute of few requests says less than the usual minute did. */
 		z = above / sqrt(sd * sd + f->noise / n / 2);
-		strength = MIN(MIN(z / LATENCY_Z, above / LATENCY_LEAST), above / MAX(LATENCY_HABIT * q->peak, 1e-9));
+		strength = MIN(MIN(z / (w == SHORT ? LATENCY_Z : LATENCY_LONG_Z), above / LATENCY_LEAST), above / MAX(LATENCY_HABIT * q->peak, 1e-9));
 		if (q->looks >= LATENCY_LOOKS && strength > worst->strength)
 			*worst = (struct look){ strength, above, z, series, w };
 		q->peak *= LATENCY_HABIT_KEEP;

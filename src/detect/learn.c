@@ -114,8 +114,10 @@ struct full *full_of(struct detect *d, struct entity *e)
 
 void full_free(struct full *f)
 {
-	if (f)
+	if (f) {
 		access_done(&f->access);
+		free(f->drop.season);
+	}
 	free(f);
 }
 

@@ -2,12 +2,12 @@
 #include "detect/state_layout.h"
 
 #define MAGIC 0x5377u /* "wS" */
-#define VERSION 4u
-#define VERSION_OLDEST 2u /* 2: no climbs of drop_state; 3: no size of requests, no moves of growth, no minutes of refusals */
+#define VERSION 5u
+#define VERSION_OLDEST 2u /* 2: no climbs of drop_state; 3: no size of requests, no moves of growth, no minutes of refusals; 4: no seasons */
 
 int32_t layout_head(struct blob *b, enum what what, int32_t tick)
 {
-	uint16_t magic = MAGIC, version = VERSION;
+	uint16_t magic = MAGIC, version = b->write && b->version ? b->version : VERSION;
 	uint8_t kind = (uint8_t)what;
 
 	blob_u16(b, &magic);
@@ -169,8 +169,31 @@ static void size(struct blob *b, struct size_state *s, int32_t now)
 	b->bad |= s->wander < 0 || s->tick < 0;
 }
 
+static void season(struct blob *b, struct season *s)
+{
+	blob_f32s(b, s->day, SEASON_DAY);
+	blob_f32s(b, s->week, SEASON_WEEK);
+	for (int i = 0; i < SEASON_DAY; i++)
+		blob_u8(b, &s->day_n[i]);
+	for (int i = 0; i < SEASON_WEEK; i++)
+		blob_u8(b, &s->week_n[i]);
+	blob_f32s(b, s->error, SEASON_KINDS);
+	blob_f32s(b, s->plain, SEASON_KINDS);
+	blob_f32s(b, s->tried, SEASON_KINDS);
+	blob_f32s(b, s->last, SEASON_AHEAD);
+	blob_f32(b, &s->sum);
+	blob_f32(b, &s->blocks);
+	blob_i64(b, &s->at);
+	for (int k = 0; k < SEASON_KINDS; k++)
+		b->bad |= s->error[k] < 0 || s->plain[k] < 0 || s->tried[k] < 0;
+	for (int i = 0; i < SEASON_WEEK; i++)
+		b->bad |= s->week[i] < 0 || s->day[i % SEASON_DAY] < 0;
+}
+
 static void drop(struct blob *b, struct drop_state *s, int32_t now)
 {
+	bool has_season;
+
 	blob_f32s(b, s->minute, DROP_MINUTES);
 	blob_f32s(b, s->sd, DROP_WINDOWS);
 	blob_f32s(b, s->peak, DROP_WINDOWS);
@@ -186,6 +209,21 @@ static void drop(struct blob *b, struct drop_state *s, int32_t now)
 	blob_f32(b, &s->level);
 	layout_moment(b, &s->last, now);
 	blob_u32(b, &s->n);
+	if (b->version < 5)
+		return;
+	has_season = s->season;
+	blob_bool(b, &has_season);
+	if (!has_season || b->bad)
+		return;
+	if (!s->season)
+		s->season = malloc(sizeof(*s->season));
+	if (!s->season) {
+		b->bad = true;
+		return;
+	}
+	if (!b->write)
+		season_init(s->season);
+	season(b, s->season);
 }
 
 static void full(struct blob *b, struct full *f, bool has_drop, int32_t now)

@@ -172,6 +172,13 @@
 #define RAMP_LONGEST 14
 #define RAMP_LLR 3.0           /* log likelihood of a slow one: 20 to one */
 
+/* Seasons */
+#define SEASON_JUDGED 2        /* days over which forecasts are compared */
+#define SEASON_BETTER 0.95     /* of the plain forecast's error: chance alone reaches 0.97 */
+#define SEASON_MEMORY 4        /* days, or weeks, that a profile is the mean of */
+#define SEASON_MOST 1.1        /* log: no profile moves an expectation by more than three times */
+#define SEASON_SHARE 0.05      /* of all requests: customers that get a profile, a kilobyte each; FULL_MAX bounds them */
+
 /* Incidents */
 #define INCIDENTS_MAX 64
 #define LEAVE_FACTOR 0.6
@@ -340,7 +347,8 @@
 #define LATENCY_LONG_N 10.0    /* in five minutes */
 #define LATENCY_CLAMP 1.0      /* what one request may say, log: one straggler is no regression */
 #define LATENCY_SD 0.03
-#define LATENCY_Z 4.0
+#define LATENCY_Z 5.0
+#define LATENCY_LONG_Z 5.5     /* of five minutes: judged with few requests, whose tails are long */
 #define LATENCY_LEAST 0.18     /* log: 20 % slower */
 #define LATENCY_HABIT 1.2      /* above its own largest excursions: queues that the load did not explain */
 #define LATENCY_HABIT_KEEP 0.99992 /* a step: half in a day */

@@ -1,4 +1,5 @@
 /* What the engine has learnt, out and in again: nothing is new after a restart, and a damaged item harms nobody. */
+#include "detect/state_layout.h"
 #include "test_detect_kept.h"
 
 #include "detect/tuning.h"
@@ -259,11 +260,62 @@ static void hostile_items(void **state)
 	gen_done(&g);
 }
 
+/* What earlier versions kept is taken up; what they did not know begins anew. */
+static void older_layouts(void **state)
+{
+	(void)state;
+	for (uint16_t version = 2; version <= 5; version++) {
+		static uint8_t bytes[65536];
+		struct blob w = { .write = true, .version = version, .to = bytes, .cap = sizeof(bytes) }, r;
+		struct entity from = { .kind = ENTITY_API_KEY, .n = 900 }, into = { .kind = ENTITY_API_KEY };
+		struct drop_state *s;
+
+		from.full = calloc(1, sizeof(*from.full));
+		assert_non_null(from.full);
+		access_init(&from.full->access);
+		growth_init(&from.full->growth);
+		s = &from.full->drop;
+		s->n = 700;
+		s->last = 70;
+		s->level = 12.5F;
+		s->dip[2] = 3;
+		s->climb[1] = 8;
+		s->season = malloc(sizeof(*s->season));
+		assert_non_null(s->season);
+		season_init(s->season);
+		s->season->day[7] = 4.25F;
+		s->season->at = 1767225600;
+		layout_head(&w, WHAT_ENTITY, 5000);
+		layout_entity(&w, &from, 5000);
+		assert_false(w.bad);
+		r = (struct blob){ .from = bytes, .cap = w.n };
+		assert_int_equal(layout_head(&r, WHAT_ENTITY, 0), 5000);
+		layout_entity(&r, &into, 5000);
+		assert_false(r.bad);
+		assert_int_equal(r.n, w.n);
+		assert_int_equal(into.full->drop.n, 700);
+		assert_true(into.full->drop.level == 12.5F && into.full->drop.dip[2] == 3);
+		assert_true(into.full->drop.climb[1] == (version >= 3 ? 8 : 0));
+		assert_int_equal(!!into.full->drop.season, version >= 5);
+		if (version >= 5)
+			assert_memory_equal(into.full->drop.season, s->season, sizeof(*s->season));
+		full_free(from.full);
+		full_free(into.full);
+	}
+	for (uint16_t version = 0; version < 9; version++) {
+		uint8_t head[9] = { 0x77, 0x53, (uint8_t)version, 0, WHAT_ENTITY };
+		struct blob r = { .from = head, .cap = sizeof(head) };
+
+		layout_head(&r, WHAT_ENTITY, 0);
+		assert_int_equal(r.bad, version < 2 || version > 5);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(changes_only), cmocka_unit_test(a_restart_raises_nothing), cmocka_unit_test(the_same_again), cmocka_unit_test(open_incidents_go_on),
-		cmocka_unit_test(hostile_items),
+		cmocka_unit_test(hostile_items), cmocka_unit_test(older_layouts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
