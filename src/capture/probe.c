@@ -2,6 +2,7 @@
 
 #include "capture/capture.h"
 #include "capture/cgroup.h"
+#include "capture/engine.h"
 #include "capture/hops.h"
 #include "capture/tls.h"
 
@@ -194,13 +195,27 @@ static void probe_host(struct probe_result *r)
 		       "/proc/1/fd: %s", strerror(errno));
 }
 
+static void probe_engine(struct probe_result *r, bool privileged)
+{
+	static const char lost[] = "what llama.cpp computes is not counted: no unbilled_compute";
+	int error = privileged ? engine_works() : 0;
+
+	if (!privileged)
+		answer(r, PROBE_ENGINE, PROBE_UNKNOWN, "cannot be tried without the privilege", "not tried");
+	else if (error < 0)
+		answer(r, PROBE_ENGINE, PROBE_MISSING, lost, "%s", strerror(-error));
+	else
+		answer(r, PROBE_ENGINE, PROBE_OK, NULL, "llama_decode of libllama.so and Ollama can be counted");
+}
+
 int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 {
 	static const char *const names[PROBE_COUNT] = {
 		[PROBE_PRIVILEGE] = "privilege", [PROBE_BTF] = "btf",		[PROBE_CGROUP] = "cgroup_v2",
 		[PROBE_RING] = "ring_buffer",	 [PROBE_METER] = "cgroup_skb",	[PROBE_HOPS] = "sock_ops",	[PROBE_UNPRIVILEGED] = "unprivileged_maps",
 		[PROBE_BATCH] = "map_batch",	 [PROBE_BPF_STATS] = "bpf_stats", [PROBE_JOURNAL] = "journal",
-		[PROBE_PROCFS] = "procfs", [PROBE_TLS] = "tls",
+		[PROBE_PROCFS] = "procfs", [PROBE_TLS] = "tls", [PROBE_ENGINE] = "engine_uprobe",
+		[PROBE_UNIX] = "unix_sockets",
 	};
 	struct cgroup_mount mount;
 	int map, error;
@@ -235,6 +250,8 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 		answer(ret, PROBE_HOPS, PROBE_UNKNOWN, "a request that passes two watched servers of this host may be counted at both", "not tried: see above");
 	else
 		probe_hops(ret);
+	probe_engine(ret, map >= 0);
+	answer(ret, PROBE_UNIX, PROBE_MISSING, "a server behind one (vLLM --uds, an nginx upstream) is not metered there: watch the gateway's TCP port, or let it listen on 127.0.0.1", "no hook");
 	probe_host(ret);
 	closep(&map);
 	return 0;

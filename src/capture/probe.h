@@ -22,6 +22,8 @@ enum probe_item {
 	PROBE_UNPRIVILEGED, /* map operations through held descriptors without any capability */
 	PROBE_BATCH,
 	PROBE_BPF_STATS,
+	PROBE_ENGINE,       /* uprobes with a cookie, on the functions of inference engines */
+	PROBE_UNIX,         /* traffic over AF_UNIX: there is no hook for it */
 	PROBE_JOURNAL,
 	PROBE_PROCFS,       /* other processes can be looked into */
 	PROBE_COUNT,

@@ -5,6 +5,7 @@
 #include "capture/helper.h"
 #include "capture/probe.h"
 #include "capture/procfs.h"
+#include "cmd/agent_engine.h"
 #include "cmd/agent_feed.h"
 #include "cmd/agent_key.h"
 #include "cmd/agent_limit.h"
@@ -56,6 +57,7 @@ struct agent {
 	int epoll_fd, signal_fd, second_fd, watcher_fd, watcher_pid;
 	int statm_fd, inet6_fd; /* opened while we may */
 	struct limit limit;
+	struct agent_engine engine;
 	struct agent_tls tls;
 	double cpu_pct, rss_mib, hook_us; /* of the last second */
 	double cpu_s;                     /* used when the last second ended */
@@ -442,6 +444,7 @@ static void second(struct agent *g, double elapsed_s)
 		capture_streams(g->capture, feed_stream, g->feed);
 		feed_streams(g->feed);
 	}
+	agent_engine_second(&g->engine, wall_now());
 	feed_second(g->feed);
 	state_tick(g->state, wall_now());
 	records_flush(&g->records);
@@ -623,6 +626,7 @@ static void stats_write(void *ctx, struct str *out)
 	json_kstring(out, "tls_sockets", span_of(g->tls.tls && tls_sockets(g->tls.tls) ? tls_sockets(g->tls.tls) : ""));
 	json_kuint(out, "tls_shed", g->tls.limit.raised);
 	json_kdouble(out, "tls_us", MAX(g->tls.call_us, 0), 3);
+	agent_engine_write_json(&g->engine, out);
 	json_kuint(out, "kernel_bytes", capture_kernel_bytes(g->capture));
 	json_kuint(out, "drains", g->drains);
 	json_kuint(out, "records", feed_count(g->feed));
@@ -738,6 +742,8 @@ static int begin(struct agent *g)
 		return r;
 	servers_look(g);
 	hops_look_back(g->hops);
+	if (!g->o->no_engine)
+		agent_engine_begin(&g->engine, g->detect, g->ports);
 	if ((r = tls_begin(g)) < 0)
 		return r;
 	state_load(g->state, g->detect, wall_now());
@@ -803,6 +809,7 @@ int agent_run(const struct agent_opts *o)
 	helper_end(&g.watcher_fd, &g.watcher_pid);
 	agent_tls_end(&g.tls);
 	hops_free(g.hops);
+	agent_engine_end(&g.engine);
 	capture_free(g.capture);
 	feed_free(g.feed);
 	accounts_free(g.accounts);

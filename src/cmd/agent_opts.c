@@ -108,6 +108,7 @@ static const struct option_row rows[] = {
 	{ "auto", OPTION_FLAG, AT(discover.automatic), 0, 0, NULL, "find known model servers by themselves", NULL },
 	{ "cgroup", OPTION_TEXT, AT(cgroup), 0, 0, "PATH", "only sockets created in this cgroup", NULL },
 	{ "tls", OPTION_CALL, 0, 0, 0, "auto|on|off", "meter TLS in the servers' own TLS libraries (auto: where that works)", tls_set },
+	{ "no-engine", OPTION_FLAG, AT(no_engine), 0, 0, NULL, "do not count what llama.cpp and Ollama compute", NULL },
 	{ "output", OPTION_CALL, 0, 0, 0, "human|json", "how anomalies are written to standard output (human)", output_set },
 	{ "journal", OPTION_FLAG, AT(journal), 0, 0, NULL, "write anomalies to the journal, too", NULL },
 	{ "records-out", OPTION_TEXT, AT(records_out), 0, 0, "FILE|-", "append one JSON line per request", NULL },

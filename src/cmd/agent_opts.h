@@ -18,6 +18,7 @@ struct agent_opts {
 	struct discover_opts discover;
 	enum tls_mode tls;
 	bool json; /* --output */
+	bool no_engine;
 	bool journal, prompt_blind, verbose;
 	struct identity_rules identity; /* --trusted-proxy, --trusted-header */
 	struct dialect_file *dialect_file; /* what --dialects names, read and checked; NULL: none */

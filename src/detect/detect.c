@@ -59,6 +59,7 @@ struct detect *detect_free(struct detect *d)
 	kept_free(d);
 	feedback_free(d);
 	opinion_free(d);
+	unbilled_free(d);
 	free(d->feed);
 	free(d->active);
 	free(d->touched);
@@ -364,6 +365,7 @@ static void run_tick(struct detect *d)
 		learn_step(d);
 		if (d->steps >= STARTUP_STEPS)
 			spend_step(d);
+		unbilled_step(d);
 		latency_step(d);
 		access_step(d);
 		behave_step(d);
@@ -635,6 +637,19 @@ static void set_outcome(struct feed *f, const struct record *r)
 		f->flags |= FEED_FAILED;
 }
 
+/*
+ * What the engine computed for this answer, by its own report. The last token of an answer is never computed; what was estimated of one that
+ * was broken off was reported to nobody.
+ */
+static double computed_for(const struct record *r, int64_t told)
+{
+	double prompt = (double)record_int(r, F_PROMPT_TOKENS, 0), cached = (double)record_int(r, F_CACHED_TOKENS, 0), completion = (double)record_int(r, F_COMPLETION_TOKENS, 0);
+
+	if (record_yes(r, F_ABORTED) && record_yes(r, F_ESTIMATED))
+		return -(double)told;
+	return MAX(prompt - cached, 0.0) + MAX(completion - (double)r->weight, 0.0) - (double)told;
+}
+
 static void set_tokens(struct feed *f, const struct record *r, int64_t told)
 {
 	int64_t completion = record_int(r, F_COMPLETION_TOKENS, 0);
@@ -684,6 +699,7 @@ int detect_record(struct detect *d, const struct record *r)
 	if (rate)
 		set_tokens(&done, r, 0);
 	end = clock_later(d, end_of(r));
+	unbilled_see(d, r, f.entity[FEED_SERVER], end, computed_for(r, 0));
 	if (end <= arrival) {
 		end = arrival;
 		if (rate) {
@@ -734,6 +750,7 @@ int detect_provisional(struct detect *d, const struct record *r, double now, int
 	f.tokens = sane_tokens(r, (double)completion_tokens);
 	f.flags |= FEED_TOKENS;
 	f.tick = clock_later(d, now);
+	unbilled_see(d, r, f.entity[FEED_SERVER], f.tick, f.tokens);
 	feed_put(d, &f);
 	return d->error;
 }
@@ -751,6 +768,7 @@ int detect_complete(struct detect *d, const struct record *r, int64_t already_to
 	if (has_rate(r))
 		set_tokens(&f, r, already_told_tokens);
 	f.tick = clock_later(d, end_of(r));
+	unbilled_see(d, r, f.entity[FEED_SERVER], f.tick, computed_for(r, already_told_tokens));
 	f.m.what = MOMENT_DONE;
 	end_moment(&f.m, r);
 	feed_put(d, &f);

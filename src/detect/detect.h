@@ -71,6 +71,12 @@ struct marker {
 };
 int detect_marker(struct detect *d, const struct marker *m);
 
+/*
+ * The engine behind this port has computed so many tokens since it was last asked (`now`: wall time); prompts without what its cache
+ * had, and answers. No record holds it: what is found is found live.
+ */
+int detect_compute(struct detect *d, uint16_t port, double now, uint64_t tokens);
+
 /* Wall time, for silent input: moves the watermark to now less the lateness when that is later. Never backwards. */
 int detect_advance(struct detect *d, double now);
 /* End of input: runs the ticks up to the last watermark; incidents stay open (their end is not known). static emits here. */

@@ -6,6 +6,7 @@
  *   learn.c     every 10 s: baselines            baseline.c  level, dispersion, peaks of one series
  *
  *   volume.c    flood, ddos, flash crowd         spend.c     cost spike
+ *   unbilled.c  unbilled compute
  *   behave.c    scraping, prompt probing         access.c    credential abuse, key sharing
  *   growth.c    token growth                     latency.c   latency regression
  *   health.c    error burst, traffic drop
@@ -178,6 +179,7 @@ struct detect {
 	struct feedback *feedback;
 	struct opinions *opinions;
 	int32_t opinions_told; /* tick of their last export */
+	struct unbilled *unbilled; /* NULL: no engine was ever told of */
 	int error;
 };
 
@@ -238,6 +240,10 @@ void access_see(struct detect *d, struct entity *e, uint32_t net);
 void growth_step(struct detect *d);
 /* One finished request. */
 void growth_see(struct detect *d, const struct moment *m);
+void unbilled_step(struct detect *d);
+/* An answer's end: tokens that it reported and that were computed for it, less those told before. */
+void unbilled_see(struct detect *d, const struct record *r, uint32_t server, int32_t tick, double tokens);
+void unbilled_free(struct detect *d);
 void latency_step(struct detect *d);
 void latency_see(struct detect *d, const struct moment *m);
 

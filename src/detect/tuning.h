@@ -313,6 +313,19 @@
 #define PROBE_SHORT 1.0
 #define PROBE_REFUSED 0.8
 
+/* Unbilled compute: shares of what an engine computed, above those that are usual there */
+#define UNBILLED_MIN_300 3000.0 /* tokens in five minutes that nobody was told of, */
+#define UNBILLED_SHARE_300 0.3  /* and so much of all: what is under way at the ends of the window is not */
+#define UNBILLED_MIN_3600 20000.0
+#define UNBILLED_SHARE_3600 0.12
+#define UNBILLED_GOES_ON 0.04   /* of the last five minutes: what the hour saw is still so */
+#define UNBILLED_NEEDS 6        /* steps */
+#define UNBILLED_WARNING 1.7    /* times that: a warning, below an info */
+#define UNBILLED_LEARN 0.02     /* a step: half in 6 min */
+#define UNBILLED_KEEP 0.9996    /* a step: half in 5 h */
+#define UNBILLED_USUAL_MAX 0.5  /* nobody's engine may work for nobody most of the time */
+#define LEAVE_UNBILLED_S 120
+
 /* Growth: log tokens per request, in blocks of ten minutes and of an hour; a ramp against a constant and against one step */
 #define GROWTH_BLOCK_S 600
 #define GROWTH_HOUR_S 3600
