@@ -49,7 +49,7 @@ agree() {
 		capture_end || dropped=1
 		weir_stop >"$WORK/stop" || fail "$name" "$(cat "$WORK/stop")"
 		if [ -n "$dropped" ]; then
-			fail "$name" "tcpdump lost packets: $(grep dropped "$WORK/tcpdump.log")"
+			skip "$name" "tcpdump was too slow for this machine: $(grep 'dropped by kernel' "$WORK/tcpdump.log")"
 		elif ! "$WEIR" replay --output json --state "$WORK/replay" --records-out "$WORK/$name.jsonl" "$@" "$WORK/$name.pcap" >"$WORK/events" 2>"$WORK/replay.log"; then
 			fail "$name" "weir replay: $(tail -2 "$WORK/replay.log")"
 		elif ! out=$("$PYTHON" "$E2E/pcap_agree.py" "$RECORDS" "$WORK/$name.jsonl" 2>&1); then

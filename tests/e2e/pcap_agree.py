@@ -18,6 +18,8 @@ def load(path, without):
         for line in f:
             r = json.loads(line)
             fixed = {k: v for k, v in r.items() if k not in TIMES and k not in without}
+            # whether the first answer's software was known when another connection's request came is a matter of microseconds
+            fixed["server"] = fixed.get("server", "").split(" ")[0]
             out.setdefault(json.dumps(fixed, sort_keys=True), []).append(r)
     for rows in out.values():
         rows.sort(key=lambda r: r["timestamp"])
