@@ -198,7 +198,7 @@ int pcap_out_close(struct pcap_out *o)
 		return 0;
 	if (lib.dump_flush(o->d) != 0 && !o->error)
 		o->error = errno ? -errno : -EIO;
-	if (!o->error && fsync(fileno(o->f)) < 0 && errno != EINVAL && errno != EROFS)
+	if (!o->error && fsync(fileno(o->f)) < 0 && errno != EINVAL && errno != EBADF) /* a pipe, a stream in memory */
 		o->error = -errno;
 	r = o->error;
 	lib.dump_close(o->d);

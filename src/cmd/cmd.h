@@ -11,6 +11,7 @@ int cmd_run(int argc, char **argv);
 int cmd_clients(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_scrub(int argc, char **argv);
 int cmd_anomalies(int argc, char **argv);
 int cmd_feedback(int argc, char **argv);
 int cmd_eval(int argc, char **argv);

@@ -12,6 +12,7 @@ static const struct command {
 	{ "clients", cmd_clients, "who used what, from the running agent" },
 	{ "check", cmd_check, "what this kernel and host can do, and what is lacking" },
 	{ "replay", cmd_replay, "the same detectors on a file of records, or stdin" },
+	{ "scrub", cmd_scrub, "a packet capture without prompts, answers and keys" },
 	{ "eval", cmd_eval, "how good a detector is, by labels and its events" },
 	{ "anomalies", cmd_anomalies, "what was raised, how it ended, what people said of it" },
 	{ "feedback", cmd_feedback, "say of an incident whether it was right" },

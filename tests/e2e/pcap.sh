@@ -106,6 +106,16 @@ itself() {
 }
 check not-itself itself
 
+# A scrubbed capture gives the same records, but for who asked; nothing of the key or a prompt is in it; its file is the owner's alone.
+scrubbed() {
+	"$WEIR" scrub "$WORK/load.pcap" "$WORK/s.pcap" 2>"$WORK/replay.log" && [ "$(stat -c %a "$WORK/s.pcap")" = 600 ] &&
+		"$WEIR" replay --records-out "$WORK/s.jsonl" "$WORK/s.pcap" 2>"$WORK/replay.log" >/dev/null &&
+		"$PYTHON" "$E2E/pcap_agree.py" "$WORK/a.jsonl" "$WORK/s.jsonl" --without api_key,user,prompt_hash,prompt_sim,prompt_entropy,injection_score >"$WORK/replay.log" 2>&1 &&
+		! grep -aq -e sesame-1 -e 'The river' "$WORK/s.pcap" && grep -aq -e sesame-1 "$WORK/load.pcap" && grep -aq -e 'The river' "$WORK/load.pcap" &&
+		cp "$WORK/load.pcap" "$WORK/e.pcap" && ! "$WEIR" scrub "$WORK/e.pcap" "$WORK/e.pcap" 2>/dev/null && cmp "$WORK/load.pcap" "$WORK/e.pcap"
+}
+check scrubbed scrubbed
+
 SMALL='{"clients": [{"src": "127.0.0.11", "count": 4, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 300, "repeat": 3}, {"api": "get"}]}]}'
 agree cooked-v2 "" "-i any -y LINUX_SLL2" <<<"$SMALL"
 agree cooked-v1 "" "-i any -y LINUX_SLL" <<<"$SMALL"
