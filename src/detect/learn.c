@@ -67,13 +67,13 @@ static void learn_errors(struct errors *er)
 	er->weight = MIN(er->weight + done, ERROR_HALF_N);
 }
 
-/* The global series while something global is wrong, or a model's while it fails: nothing is learnt. */
-static bool frozen(const struct detect *d, const struct entity *e)
+/* The global series while something global is wrong (one customer who is missed is not: what others do meanwhile is learnt), or a model's while it fails: nothing is learnt. */
+static bool frozen(struct detect *d, const struct entity *e)
 {
 	if (e->suspect)
 		return true;
 	if (e->kind == ENTITY_GLOBAL || e->kind == ENTITY_HOST || e->kind == ENTITY_NETWORK)
-		return incident_any(d, 1u << WATCH_VOLUME | 1u << WATCH_DROP);
+		return incident_any(d, 1u << WATCH_VOLUME) || incident_find(d, WATCH_DROP, NOBODY);
 	return is_identity(e) && e->hist_cost & 7;
 }
 
