@@ -117,7 +117,7 @@
 #define SIZE_LEAST 0.3         /* e^0.3: a third more tokens per request */
 #define SIZE_OF_PEAK 0.8       /* the bill of its dearest five minutes */
 #define SIZE_RATIO 1.5         /* times its usual one */
-#define SIZE_LIFT 0.03         /* of all tokens expected */
+#define SIZE_LIFT 0.002       /* of all tokens expected: what is so sure need not be much */
 #define SIZE_MIN_300 3000.0    /* tokens of excess */
 
 /* Errors: a run of failures is judged by the log likelihood of a burst against the usual share, summed (CUSUM) */
