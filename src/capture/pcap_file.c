@@ -184,9 +184,10 @@ int pcap_out_frame(struct pcap_out *o, const struct pcap_frame *frame)
 		.len = frame->len,
 	};
 
+	errno = 0;
 	lib.dump((u_char *)o->d, &h, frame->data);
 	if (!o->error && ferror(o->f))
-		o->error = -EIO;
+		o->error = errno ? -errno : -EIO;
 	return o->error;
 }
 

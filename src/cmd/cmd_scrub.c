@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -19,6 +20,25 @@ static const char usage_text[] =
 	"\n"
 	"What stays is listed in docs/captures.md. Look at OUT before you hand it on.\n"
 	"Exit status: 0 done, 1 failed on the way, 2 bad option or unreadable file.\n";
+
+static char beside[4096]; /* what is written, until it takes its place */
+
+static void on_signal(int sig)
+{
+	unlink(beside);
+	raise(sig); /* by its default from now on */
+}
+
+/* Whoever stops us finds no half file. */
+static void watch_signals(void)
+{
+	static const int stops[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ };
+	struct sigaction was, sa = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+
+	for (size_t i = 0; i < ARRAY_SIZE(stops); i++)
+		if (sigaction(stops[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)
+			sigaction(stops[i], &sa, NULL);
+}
 
 /* Beside OUT, so that it can take its place. */
 static FILE *open_beside(const char *path, char *ret_name, size_t room)
@@ -48,6 +68,14 @@ static bool is_same(FILE *in, const char *path)
 	return fstat(fileno(in), &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* A device or a pipe would be replaced, not written to. */
+static bool is_special(const char *path)
+{
+	struct stat s;
+
+	return stat(path, &s) == 0 && !S_ISREG(s.st_mode);
+}
+
 static void say(const char *path, const struct scrub_pcap_stats *s)
 {
 	log_info("%s: %" PRIu64 " packets, %" PRIu64 " bytes of payload, %" PRIu64 " of them kept or of kept shape", path, s->frames, s->payload_bytes, s->kept_bytes);
@@ -59,7 +87,7 @@ static void say(const char *path, const struct scrub_pcap_stats *s)
 static int scrub_file(const char *from, const char *to, bool addresses)
 {
 	struct scrub_pcap_stats stats = { 0 };
-	char name[4096], why[512];
+	char why[512];
 	FILE *in = fopen(from, "rbe"), *out;
 	int r;
 
@@ -72,19 +100,25 @@ static int scrub_file(const char *from, const char *to, bool addresses)
 		fclose(in);
 		return EXIT_USAGE;
 	}
-	out = open_beside(to, name, sizeof(name));
+	if (is_special(to)) {
+		log_error("%s is no regular file", to);
+		fclose(in);
+		return EXIT_USAGE;
+	}
+	watch_signals();
+	out = open_beside(to, beside, sizeof(beside));
 	if (!out) {
 		log_error("cannot write %s: %s", to, strerror(errno));
 		fclose(in);
 		return EXIT_USAGE;
 	}
 	r = scrub_pcap(in, out, addresses, &stats, why);
-	if (r == 0 && rename(name, to) < 0) {
+	if (r == 0 && rename(beside, to) < 0) {
 		r = -errno;
 		snprintf(why, sizeof(why), "%s", strerror(-r));
 	}
 	if (r < 0) {
-		unlink(name);
+		unlink(beside);
 		log_error("%s: %s", r == -EBADMSG ? from : to, why);
 		return r == -EBADMSG || r == -ENOSYS ? EXIT_USAGE : 1;
 	}

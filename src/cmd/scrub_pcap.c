@@ -47,6 +47,7 @@ struct job {
 	struct queued *first, *last;
 	size_t queued_bytes;
 	struct queued *current; /* being read, not yet in its stream */
+	struct queued *reading; /* the same, whether it is or not */
 	struct address *addresses;
 	uint32_t address_count;
 	struct scrub_pcap_stats stats;
@@ -169,13 +170,19 @@ static void on_piece(void *ctx, struct flow *f, const struct flow_piece *p)
 	t->pos[p->dir] += p->gap;
 }
 
+/* The segment being read may end connections before it reaches its own: one forgotten for its age, or the one before with the same ports. */
 static void on_over(void *ctx, struct flow *f)
 {
 	struct stream *t = TAKE_PTR(f->user);
+	struct job *j = ctx;
 
-	(void)ctx;
 	if (!t)
 		return;
+	if (j->reading && j->reading->stream == t) {
+		j->current = j->reading;
+		j->current->placed = false;
+		memset(j->current->data + j->current->p.data_at, SCRUB_FILL, j->current->p.have);
+	}
 	for (int dir = 0; dir < 2; dir++)
 		while (t->waiting[dir])
 			detach(t->waiting[dir]);
@@ -253,6 +260,39 @@ static void blank_payload(struct queued *q, const struct pcap_frame *f, bool tls
 		memcpy(q->data + q->p.data_at, f->data + q->p.data_at, MIN(q->p.have, 3u));
 }
 
+/* Of TCP's options those stay that everybody has: others carry cookies, addresses of clients, anything. Of IP's none does. */
+static void blank_options(struct queued *q)
+{
+	static const uint8_t length[] = { [2] = 4, [3] = 3, [4] = 2, [8] = 10 }; /* 0: any, or not known */
+	uint8_t *o = q->data + q->p.tcp_at + 20, *end = q->data + MIN(q->p.data_at, q->p.end), *next;
+	uint32_t at = q->p.ip_at + (q->p.v4 ? 20 : 40);
+
+	if (q->p.v4) {
+		memset(q->data + at, 1, q->p.tcp_at - at); /* no operation */
+	} else {
+		for (uint8_t kind = q->data[q->p.ip_at + 6]; at + 8 <= q->p.tcp_at;) {
+			uint32_t n = kind == 44 ? 8 : kind == 51 ? (q->data[at + 1] + 2u) * 4 : (q->data[at + 1] + 1u) * 8;
+
+			kind = q->data[at];
+			memset(q->data + at + 2, 0, MIN(n, q->p.tcp_at - at) - 2);
+			at += n;
+		}
+	}
+	for (; o < end; o = next) {
+		bool known = *o < ARRAY_SIZE(length) && length[*o] && end - o > 1 && o[1] == length[*o] && end - o >= o[1];
+
+		if (*o == 5 && end - o > 1 && o[1] >= 10 && o[1] <= 34 && o[1] % 8 == 2 && end - o >= o[1])
+			known = true; /* selective acknowledgement */
+		next = known ? o + o[1] : o + 1;
+		if (!known && *o > 1 && end - o > 1 && o[1] >= 2 && o[1] <= end - o)
+			next = o + o[1];
+		else if (!known && *o != 1)
+			next = end;
+		if (!known)
+			memset(o, 1, (size_t)(next - o));
+	}
+}
+
 static int queue_write(struct job *j)
 {
 	struct queued *q = j->first;
@@ -309,13 +349,14 @@ static int take_frame(struct job *j, const struct pcap_frame *f)
 	j->stats.payload_bytes += q->p.have;
 	q->p.data_at = MIN(q->p.data_at, f->have);
 	blank_payload(q, f, false);
-	j->current = q;
+	blank_options(q);
+	j->current = j->reading = q;
 	flow = flows_segment(j->flows, &q->p, f->data + q->p.data_at, f->ts_ns, NULL);
 	if (flow && flow->tls)
 		blank_payload(q, f, q->p.have > 2 && f->data[q->p.data_at] >= 20 && f->data[q->p.data_at] <= 23 && f->data[q->p.data_at + 1] == 3);
 	else if (flow && flow->key.lport && stream_of(j, flow))
 		attach_current(j, flow->user, flow); /* it waits for what comes before it */
-	j->current = NULL;
+	j->current = j->reading = NULL;
 	if (flow && flow->user)
 		settle(flow->user);
 	return j->error ? j->error : queue_advance(j, SCRUB_QUEUE_MAX);

@@ -123,7 +123,8 @@ static bool first_line_request(struct side *d, struct span t)
 	query = memchr(path, '?', (size_t)(version - path));
 	if (!query)
 		query = version;
-	if (!all_of((struct span){ path, (size_t)(query - path) }, "/_.:~%-*"))
+	/* "http://host/path" names the host */
+	if ((*path != '/' && *path != '*') || !all_of((struct span){ path, (size_t)(query - path) }, "/_.:~%-*"))
 		query = path; /* what it is, nobody knows */
 	for (const char *p = query + (query < version && *query == '?'); p < version; p++)
 		d->text[p - t.p] = SCRUB_FILL;
@@ -136,7 +137,7 @@ static bool first_line_request(struct side *d, struct span t)
 /* "HTTP/1.1 200 whatever" */
 static bool first_line_response(struct side *d, struct span t)
 {
-	if (t.n < 12 || memcmp(t.p, "HTTP/1.", 7) || (t.p[7] != '0' && t.p[7] != '1') || t.p[8] != ' ')
+	if (t.n < 12 || memcmp(t.p, "HTTP/1.", 7) || (t.p[7] != '0' && t.p[7] != '1') || t.p[8] != ' ' || (t.n > 12 && t.p[12] != ' '))
 		return false;
 	for (int i = 9; i < 12; i++) {
 		if (!isdigit((unsigned char)t.p[i]))
@@ -151,11 +152,16 @@ static bool first_line_response(struct side *d, struct span t)
 /* The PROXY protocol, version 1: its addresses are somebody's. */
 static bool proxy_line(struct side *d, struct span t)
 {
-	if (!d->first || d->dir != WEIR_REQUEST || t.n > WEIR_PROXY_LINE_MAX || !starts(t, "PROXY "))
+	bool unknown = starts(t, "PROXY UNKNOWN");
+
+	if (!d->first || d->dir != WEIR_REQUEST || t.n > WEIR_PROXY_LINE_MAX || (!unknown && !starts(t, "PROXY TCP4 ") && !starts(t, "PROXY TCP6 ")))
 		return false;
-	for (size_t i = 10; i < t.n && d->s->o->addresses; i++)
-		if (isxdigit((unsigned char)d->text[i]))
+	for (size_t i = unknown ? 13 : 11; i < t.n; i++) {
+		if (unknown || !(isxdigit((unsigned char)t.p[i]) || strchr(".: ", t.p[i])))
+			d->text[i] = SCRUB_FILL; /* to be ignored, or no address */
+		else if (d->s->o->addresses && isxdigit((unsigned char)t.p[i]))
 			d->text[i] = '1';
+	}
 	return true;
 }
 
@@ -262,6 +268,16 @@ static void header_value(struct side *d)
 	scrub_put(d, '\n');
 }
 
+/* Another protocol goes on, in both directions. */
+static void blind(struct scrub *s)
+{
+	for (int dir = 0; dir < 2; dir++) {
+		scrub_forget(&s->side[dir]);
+		s->side[dir].hex = 0;
+		s->side[dir].mode = SCRUB_BLIND;
+	}
+}
+
 static void head_end(struct side *d)
 {
 	struct scrub *s = d->s;
@@ -276,11 +292,11 @@ static void head_end(struct side *d)
 		if (s->answered < s->asked)
 			s->answered++;
 		if (d->status == 101) {
-			d->mode = s->side[!d->dir].mode = SCRUB_BLIND;
+			blind(s);
 			return;
 		}
 	} else if (d->connect) {
-		d->mode = s->side[!d->dir].mode = SCRUB_BLIND;
+		blind(s);
 		return;
 	}
 	scrub_body_begin(d);
@@ -471,17 +487,6 @@ uint64_t scrub_decided(const struct scrub *s, int dir)
 	if (d->n && !d->over)
 		return d->at[0];
 	return d->hex && d->hex < 4 ? d->hex_at[0] : d->off;
-}
-
-void scrub_force(struct scrub *s, int dir)
-{
-	struct side *d = &s->side[dir];
-
-	d->hex = 0;
-	if (!d->n)
-		return;
-	scrub_forget(d);
-	d->over = true; /* whatever it is, its beginning is gone */
 }
 
 int scrub_new(const struct scrub_opts *o, bool from_start, void *ctx, struct scrub **ret)

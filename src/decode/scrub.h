@@ -40,7 +40,5 @@ void scrub_feed(struct scrub *s, int dir, const uint8_t *p, size_t n);
 void scrub_gap(struct scrub *s, int dir, uint64_t n);
 /* Up to here all is decided. */
 uint64_t scrub_decided(const struct scrub *s, int dir);
-/* No longer waited for: what is undecided is filler. */
-void scrub_force(struct scrub *s, int dir);
 
 #endif

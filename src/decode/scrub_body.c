@@ -8,6 +8,7 @@
 #define VALUE_LONGEST 128 /* as records cut them */
 /* objects inside each other: */
 #define ID_DEPTH_MAX 3    /* response.incomplete_details.reason */
+#define LIMIT_DEPTH_MAX 3 /* instances.*.parameters.max_new_tokens; messages.*.content.*.input is a tool's, with names of its own */
 
 enum how { HOW_FILL, HOW_NAME, HOW_MODEL, HOW_ID, HOW_USER, HOW_WORD };
 
@@ -137,10 +138,24 @@ static void string_end(struct side *d)
 		fill_waiting(d);
 }
 
+static bool in_array(const struct side *d)
+{
+	return d->depth && (d->arrays >> (d->depth - 1) & 1);
+}
+
+/* The name before it has its value: no other may pass for that one. */
+static void value_end(struct side *d)
+{
+	if (d->depth && !d->beyond && !in_array(d))
+		d->flags[d->depth] = 0;
+}
+
 static void string_byte(struct side *d, uint8_t c)
 {
 	if (c == '"' && !d->escape) {
 		string_end(d);
+		if (!d->is_name)
+			value_end(d);
 		scrub_put(d, c);
 		return;
 	}
@@ -158,25 +173,31 @@ static void string_byte(struct side *d, uint8_t c)
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------- */
-static bool in_array(const struct side *d)
-{
-	return d->depth && (d->arrays >> (d->depth - 1) & 1);
-}
-
 static void json_begin(struct side *d)
 {
 	d->text_mode = TEXT_JSON;
 	d->depth = d->blind = d->objects = 0;
 	d->beyond = 0;
 	d->arrays = 0;
-	d->flags[0] = NAME_KNOWN;
+	d->flags[0] = NAME_KNOWN | NAME_CONTAINER;
 	d->in_string = d->expect_name = d->escape = d->number = d->is_name = false;
 	fill_begin(d);
 }
 
+static bool is_count(const struct side *d)
+{
+	uint16_t f = d->flags[d->depth], wanted = d->dir == WEIR_RESPONSE ? NAME_NUMBER | NAME_NUMBER_ANSWERED : NAME_NUMBER;
+
+	if (d->dir == WEIR_REQUEST && d->objects > LIMIT_DEPTH_MAX)
+		return false;
+	return (f & wanted) && !(f & NAME_TEXT) && !d->blind && !d->beyond;
+}
+
 static void bracket_open(struct side *d, uint8_t c)
 {
-	uint16_t f = d->flags[d->depth], echo = c == '[' ? NAME_ECHO_ARRAY : NAME_ECHO_OBJECT;
+	uint16_t f = d->flags[d->depth], step = d->dir == WEIR_REQUEST ? NAME_STEP_ASKED : NAME_STEP_ANSWERED;
+	/* an object is somebody's own unless its name is on a way that the decoder goes, or holds counts */
+	bool own = c == '[' ? (f & NAME_ECHO_ARRAY) && !(f & step) : !(f & (step | NAME_CONTAINER));
 
 	scrub_put(d, c);
 	if (d->depth == SCRUB_DEPTH_MAX) {
@@ -187,9 +208,10 @@ static void bracket_open(struct side *d, uint8_t c)
 	d->objects += c == '{';
 	d->arrays &= ~(UINT64_C(1) << (d->depth - 1));
 	d->arrays |= (uint64_t)(c == '[') << (d->depth - 1);
-	d->flags[d->depth] = c == '[' ? f : 0;
+	/* of a list no element is an id or a count: token ids, labels */
+	d->flags[d->depth] = c == '[' ? f & (uint16_t)~(NAME_ID | NAME_MODEL | NAME_NUMBER | NAME_NUMBER_ANSWERED) : 0;
 	d->expect_name = c == '{';
-	if (!d->blind && (f & echo) && !(f & (d->dir == WEIR_REQUEST ? NAME_STEP_ASKED : NAME_STEP_ANSWERED)))
+	if (!d->blind && own)
 		d->blind = d->depth;
 }
 
@@ -206,6 +228,7 @@ static void bracket_close(struct side *d, uint8_t c)
 		d->blind = 0;
 	d->objects -= !in_array(d);
 	d->depth--;
+	value_end(d);
 	d->expect_name = false;
 	if (!d->depth)
 		d->text_mode = d->line_type ? TEXT_SKIP : TEXT_LOOK;
@@ -234,9 +257,9 @@ static void json_byte(struct side *d, uint8_t c)
 	}
 	if (d->n || d->over)
 		literal_end(d);
-	if (isdigit(c) || c == '-' || (d->number && strchr("+.eE", c))) {
+	if (isdigit(c) || c == '-' || (d->number && c && strchr("+.eE", c))) {
 		d->number = true;
-		scrub_put(d, !isdigit(c) || ((d->flags[d->depth] & (NAME_NUMBER | NAME_TEXT)) == NAME_NUMBER && !d->blind && !d->beyond) ? c : '1');
+		scrub_put(d, !isdigit(c) || is_count(d) ? c : '1');
 		return;
 	}
 	d->number = false;
@@ -259,6 +282,7 @@ static void json_byte(struct side *d, uint8_t c)
 		return;
 	case ',':
 		scrub_put(d, c);
+		value_end(d);
 		d->expect_name = d->depth && !d->beyond && !in_array(d);
 		return;
 	case ':':
@@ -364,7 +388,7 @@ static void line_byte(struct side *d, uint8_t c)
 		json_begin(d);
 		d->depth = 1;
 		d->arrays = 1;
-		d->flags[1] = NAME_KNOWN;
+		d->flags[1] = NAME_KNOWN | NAME_CONTAINER;
 		json_byte(d, c);
 		return;
 	case TEXT_FIELD:

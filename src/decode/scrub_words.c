@@ -57,6 +57,8 @@ static uint16_t flags_of(enum dialect_field f)
 	case D_PROMPT:
 	case D_TEXT:
 		return NAME_TEXT;
+	case D_OWNER: /* also a tool's, a schema's, a person's name */
+		return 0;
 	default:
 		return NAME_ID;
 	}
@@ -101,8 +103,10 @@ static uint16_t flags_of_pattern(const struct automaton_pattern *p)
 
 int scrub_words_new(struct scrub_words **ret)
 {
-	static const char *const counts[] = { "code", "created", "frequency_penalty", "http_status_code", "index", "n", "presence_penalty", "seed", "temperature",
-					      "top_k", "top_p" };
+	static const char *const counts[] = { "frequency_penalty", "n", "presence_penalty", "seed", "temperature", "top_k", "top_p" };
+	static const char *const said[] = { "code", "created", "http_status_code", "index" };
+	static const char *const containers[] = { "completion_tokens_details", "error", "input_token_details", "input_tokens_details", "meta", "metrics", "options",
+						  "output_tokens_details", "prompt_tokens_details", "results", "stream_options", "timings", "token", "usage", "usageMetadata" };
 	static const char *const names[] = { "message", "object", "type" };
 	struct scrub_words *w = calloc(1, sizeof(*w));
 	const struct automaton_pattern *patterns;
@@ -131,6 +135,10 @@ int scrub_words_new(struct scrub_words **ret)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(counts) && r == 0; i++)
 		r = add(w, span_of(counts[i]), NAME_NUMBER);
+	for (size_t i = 0; i < ARRAY_SIZE(said) && r == 0; i++)
+		r = add(w, span_of(said[i]), NAME_NUMBER_ANSWERED);
+	for (size_t i = 0; i < ARRAY_SIZE(containers) && r == 0; i++)
+		r = add(w, span_of(containers[i]), NAME_CONTAINER);
 	for (size_t i = 0; i < ARRAY_SIZE(names) && r == 0; i++)
 		r = add(w, span_of(names[i]), i ? NAME_ID : 0);
 	if (r < 0)
@@ -154,7 +162,7 @@ uint16_t scrub_name(const struct scrub_words *w, struct span name)
 bool scrub_word(struct span text)
 {
 	static const char *const words[] = { "assistant", "auto", "developer", "error", "float", "function", "image_url", "input_text", "json_object", "json_schema",
-					     "length", "list", "message", "none", "output_text", "stop", "system", "text", "tool", "tool_calls", "user" };
+					     "length", "list", "message", "none", "output_text", "stop", "system", "text", "tool", "tool_calls", "triton", "user" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (span_eq(text, span_of(words[i])))

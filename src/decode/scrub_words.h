@@ -14,6 +14,8 @@
 #define NAME_ECHO_OBJECT 128 /* holds names and values of somebody's own choice */
 #define NAME_ECHO_ARRAY 256
 #define NAME_STEP_ANSWERED 512 /* ... in responses */
+#define NAME_CONTAINER 1024 /* holds counts; what no container or step holds is somebody's own */
+#define NAME_NUMBER_ANSWERED 2048 /* its numbers are the server's in responses, anybody's in requests */
 
 #define NAME_LONGEST 64
 

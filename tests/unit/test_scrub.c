@@ -372,6 +372,261 @@ static void test_not_understood(void **state)
 	}
 }
 
+/* What one side says, in segments of every small size. */
+static void assert_hidden(int side, const char *head, const char *body, const char *secret, bool ng)
+{
+	char text[2048];
+
+	if (body)
+		snprintf(text, sizeof(text), "%s\r\nContent-Length: %zu\r\n\r\n%s", head, strlen(body), body);
+	else
+		snprintf(text, sizeof(text), "%s", head);
+	for (size_t step = 0; step < 24; step++) {
+		struct made m = { .link = MADE_ETHERNET, .ng = ng };
+		struct made_conn c = conn_new();
+		struct scrub_pcap_stats stats;
+		char *out, why[512];
+		FILE *f;
+		size_t n;
+
+		made_begin(&m);
+		made_open(&m, &c);
+		if (side)
+			made_text(&m, &c, 0, "GET /v1/models HTTP/1.1\r\n\r\n");
+		made_bytes(&m, &c, side, text, strlen(text), step);
+		made_close(&m, &c);
+		f = open_memstream(&out, &n);
+		assert_int_equal(scrub_pcap(fmemopen(m.file.p, m.file.n, "rb"), f, false, &stats, why), 0);
+		assert_true(is_hidden(out, n, secret));
+		free(out);
+		str_done(&m.file);
+	}
+}
+
+/* Secrets that look like what is kept: words that could be ids, digits that could be counts, names that are known elsewhere. */
+static void test_lookalikes(void **state)
+{
+#define ASK "POST /v1/x HTTP/1.1"
+#define ANSWER "HTTP/1.1 200 OK"
+	static const struct {
+		int side;
+		const char *head, *body, *secret;
+	} cases[] = {
+		/* what a model or a client names itself */
+		{ 1, ANSWER, "{\"content\":[{\"type\":\"tool_use\",\"name\":\"hushword\"}]}", "hushword" },
+		{ 1, ANSWER, "{\"output\":[{\"type\":\"function_call\",\"name\":\"hushword\"}]}", "hushword" },
+		{ 1, ANSWER, "{\"name\":\"hushword\"}", "hushword" },
+		{ 1, ANSWER, "{\"user\":{\"id\":\"hushword\"}}", "hushword" },
+		{ 1, ANSWER, "{\"result\":{\"status\":\"hushword\"}}", "hushword" },
+		{ 1, ANSWER, "{\"i\\u006eput\":{\"id\":\"hushword\"}}", "hushword" },
+		{ 1, ANSWER, "{\"content\":[{\"type\":\"tool_use\",\"i\\u006eput\":{\"id\":\"hushword\"}}]}", "hushword" },
+		{ 1, ANSWER, "{\"arguments\":{\"code\":48291377}}", "48291377" },
+		{ 1, ANSWER, "{\"x\":{\"created\":48291377}}", "48291377" },
+		{ 0, ASK, "{\"x\":{\"seed\":48291377}}", "48291377" },
+		{ 0, ASK, "{\"code\":48291377}", "48291377" },
+		{ 0, ASK, "{\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"max_tokens\":48291377}}]}]}", "48291377" },
+		{ 0, ASK, "{\"messages\":[{\"content\":[{\"code\":48291377}]}]}", "48291377" },
+		/* lists */
+		{ 1, ANSWER, "{\"id\":[\"hushword\"]}", "hushword" },
+		{ 1, ANSWER, "{\"status\":[[\"hushword\"]]}", "hushword" },
+		{ 0, ASK, "{\"model\":[\"hushword\"]}", "hushword" },
+		{ 0, ASK, "{\"max_tokens\":[48291377]}", "48291377" },
+		{ 1, ANSWER, "{\"index\":[48291377]}", "48291377" },
+		{ 1, ANSWER, "[\"hushword\",48291377]", "48291377" },
+		/* no JSON, but near it: the name before must not lend its rights */
+		{ 1, ANSWER, "{\"id\":\"a\",5:\"hushword\"}", "hushword" },
+		{ 1, ANSWER, "{\"id\":\"a\",x:\"hushword\"}", "hushword" },
+		{ 1, ANSWER, "{\"id\":\"a\" \"hushword\"}", "hushword" },
+		{ 1, ANSWER, "{\"id\":{}\"hushword\"}", "hushword" },
+		{ 1, ANSWER, "{\"id\":\"a\",/* \"x\":*/\"hushword\"}", "hushword" },
+		{ 1, ANSWER, "{\"id\":\"a\",\"id\":\"hush word\"}", "hush word" },
+		{ 0, ASK, "{\"model\":\"a\",5:\"hushword\"}", "hushword" },
+		{ 0, ASK "\r\nContent-Type: text/plain", "[true hushword null]", "hushword" },
+		{ 0, ASK "\r\nContent-Type: application/x-www-form-urlencoded", "prompt=hushword", "hushword" },
+		{ 0, ASK "\r\nContent-Type: application/x-ndjson", "{\"prompt\":\"hushword\"}\n{\"prompt\":\"hushword\"}\nhushword\n", "hushword" },
+		/* event streams */
+		{ 1, ANSWER "\r\nContent-Type: text/event-stream", ": hushword\nid: hushword\nretry: hushword\nhushword: a\nhushword\ndata: hushword\nevent: Hushword1\n\n", "ushword" },
+		{ 1, ANSWER "\r\nContent-Type: text/event-stream", "data: {\"content\":\ndata: \"hushword\"}\n\ndata: [\"hushword\"]\n\ndata: [Dhushword]\n\n", "hushword" },
+		/* heads */
+		{ 0, "GET http://hushword/v1/models HTTP/1.1\r\n\r\n", NULL, "hushword" },
+		{ 0, "GET http://a:hushword@b/v1/models HTTP/1.1\r\n\r\n", NULL, "hushword" },
+		{ 0, "GET /v1/hushword\r\n", NULL, "hushword" },
+		{ 0, "PROXY hushword\r\nGET / HTTP/1.1\r\n\r\n", NULL, "hushword" },
+		{ 0, "PROXY UNKNOWN hushword\r\nGET / HTTP/1.1\r\n\r\n", NULL, "hushword" },
+		{ 0, "PROXY TCP4 10.0.0.1 hushword 1 2\r\nGET / HTTP/1.1\r\n\r\n", NULL, "hushword" },
+		{ 0, "GET / HTTP/1.1\r\nAuthorization: Bearer a\r\n hushword\r\n\thushword: b\r\nAuthorization : hushword\r\nServer:\r\n hushword\r\n\r\n", NULL, "hushword" },
+		{ 0, "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 8\r\n\r\nhushwordGET /?hushword HTTP/1.1\r\nCookie: hushword\r\n\r\n", NULL, "hushword" },
+		{ 1, "HTTP/1.1 100 hushword\r\n\r\nHTTP/1.1 200 hushword\r\nContent-Length: 8\r\n\r\nhushwordhushword", NULL, "hushword" },
+		{ 1, "HTTP/1.0 200 OK\r\nLocation: hushword\r\nWWW-Authenticate: hushword\r\n\r\n{\"a\":\"hushword\"} hushword", NULL, "hushword" },
+		{ 1, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9 ;a=hushword\r\n{\"text\":\"\r\n8\r\nhushword\r\n2\r\n\"}\r\n0;hushword\r\nhushword: hushword\r\n\r\n", NULL, "hushword" },
+		{ 1, "HTTP/1.1 101 hushword\r\nUpgrade: x\r\n\r\nhushword", NULL, "hushword" },
+		{ 1, "220 hushword ready\r\n", NULL, "hushword" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_hidden(cases[i].side, cases[i].head, cases[i].body, cases[i].secret, i & 1);
+}
+
+/* A frame of Ethernet and IPv4, by hand; the rest of the header is for the caller. */
+static void frame_begin(struct str *f, unsigned ip_words, unsigned protocol, size_t payload)
+{
+	f->ceiling = 4096;
+	made_be(f, 0, 12);
+	made_be(f, 0x0800, 2);
+	made_be(f, 0x40 | ip_words, 1);
+	made_be(f, 0, 1);
+	made_be(f, ip_words * 4 + payload, 2);
+	made_be(f, 0, 4);
+	made_be(f, 64, 1);
+	made_be(f, protocol, 1);
+	made_be(f, 0, 2);
+	made_be(f, 0x0a000007, 4);
+	made_be(f, 0x0a000001, 4);
+}
+
+/* Outside of streams: other protocols, options, padding, fragments, what is behind the snapshot, the file's own blocks. */
+static void test_outside(void **state)
+{
+	static const char secret[] = "hushword"; /* 8 bytes */
+
+	(void)state;
+	for (unsigned ng = 0; ng < 2; ng++) {
+		struct made m = { .link = MADE_ETHERNET, .ng = ng };
+		struct str f = { 0 };
+		char *out;
+		size_t n;
+
+		made_begin(&m);
+		frame_begin(&f, 5, 17, 16); /* UDP: a name asked for */
+		made_be(&f, 0xc000003500100000, 8);
+		str_add(&f, secret, 8);
+		made_frame(&m, f.p, f.n);
+		str_done(&f);
+		frame_begin(&f, 5, 1, 8); /* ICMP */
+		str_add(&f, secret, 8);
+		made_frame(&m, f.p, f.n);
+		str_done(&f);
+		frame_begin(&f, 8, 17, 8); /* options of IP */
+		made_be(&f, 0x070a04, 3);
+		str_add(&f, secret, 8);
+		made_be(&f, 0, 9);
+		made_frame(&m, f.p, f.n);
+		str_done(&f);
+		frame_begin(&f, 5, 6, 8); /* a later fragment */
+		f.p[14 + 7] = 3;
+		str_add(&f, secret, 8);
+		made_frame(&m, f.p, f.n);
+		str_done(&f);
+		/* TCP with options of IP and of its own (a client's address, a cookie), a payload, and padding */
+		frame_begin(&f, 8, 6, 36 + 8);
+		made_be(&f, 0x010a04, 3);
+		str_add(&f, secret, 8);
+		made_be(&f, 0, 1);
+		made_be(&f, 0x9c401f40, 4);
+		made_be(&f, 0x11112222, 4);
+		made_be(&f, 0, 4);
+		made_be(&f, 0x9038, 2); /* nine words; push, urgent */
+		made_be(&f, 65535, 2);
+		made_be(&f, 8, 4);
+		made_be(&f, 0x020405b4, 4); /* the segment size stays */
+		made_be(&f, 0xfe0a, 2);
+		str_add(&f, secret, 8);
+		made_be(&f, 0x0101, 2);
+		str_add(&f, secret, 8);
+		str_add(&f, secret, 8);
+		made_frame(&m, f.p, f.n);
+		str_done(&f);
+		made_be(&f, 0, 12); /* no IP, a length in place of a type */
+		made_be(&f, 8, 2);
+		str_add(&f, secret, 8);
+		made_frame(&m, f.p, f.n);
+		str_done(&f);
+		if (ng) { /* a comment on the file, and names resolved */
+			made_le(&m.file, 4, 4);
+			made_le(&m.file, 36, 4);
+			made_le(&m.file, 0x000c0001, 4);
+			made_le(&m.file, 0x0100000a, 4);
+			str_add(&m.file, secret, 8);
+			made_le(&m.file, 0, 4);
+			made_le(&m.file, 0, 4);
+			made_le(&m.file, 36, 4);
+			made_le(&m.file, 0x0a0d0d0a, 4);
+			made_le(&m.file, 44, 4);
+			made_le(&m.file, 0x1a2b3c4d, 4);
+			made_le(&m.file, 1, 4);
+			made_le(&m.file, UINT64_MAX, 8);
+			made_le(&m.file, 0x00080001, 4);
+			str_add(&m.file, secret, 8);
+			made_le(&m.file, 0, 4);
+			made_le(&m.file, 44, 4);
+		}
+		scrubbed(&m, false, &out, &n);
+		assert_true(is_hidden(out, n, secret));
+		assert_non_null(memmem(out, n, "\x02\x04\x05\xb4", 4));
+		free(out);
+		str_done(&m.file);
+	}
+}
+
+/* Other bytes with the same numbers: neither copy says what only the other one did. */
+static void test_two_stories(void **state)
+{
+	static const char head[] = "POST /v1/x HTTP/1.1\r\nContent-Length: 24\r\n\r\n";
+	static const char *const bodies[] = { "{\"model\":\"aaaaaaaaaaaa\"}", "{\"xxxxx\":\"hushwordhush\"}" };
+
+	(void)state;
+	for (unsigned run = 0; run < 8; run++) {
+		struct made m = { .link = MADE_RAW };
+		struct made_conn c = conn_new();
+		size_t at = sizeof(head) - 1, n;
+		char *out;
+
+		made_begin(&m);
+		made_open(&m, &c);
+		if (run & 1)
+			made_raw(&m, &c, 0, c.seq[0] + (uint32_t)at, c.seq[1], MADE_ACK, bodies[0], 24);
+		if (run & 2)
+			made_raw(&m, &c, 0, c.seq[0] + (uint32_t)at, c.seq[1], MADE_ACK, bodies[1] + (run & 4), 24 - (run & 4));
+		made_raw(&m, &c, 0, c.seq[0], c.seq[1], MADE_ACK, head, at);
+		made_raw(&m, &c, 0, c.seq[0] + (uint32_t)at, c.seq[1], MADE_ACK, bodies[!(run & 2)], 24);
+		made_raw(&m, &c, 0, c.seq[0] + (uint32_t)at, c.seq[1], MADE_ACK, bodies[1], 24);
+		scrubbed(&m, false, &out, &n);
+		if (!(run & 2))
+			assert_true(is_hidden(out, n, "hushword"));
+		free(out);
+		str_done(&m.file);
+	}
+}
+
+/* The packet that ends an old connection, because time went by or its ports are taken again, belongs to its own. */
+static void test_ports_again(void **state)
+{
+	(void)state;
+	for (unsigned run = 0; run < 2; run++) {
+		struct made m = { .link = MADE_RAW };
+		struct made_conn c = conn_new();
+
+		made_begin(&m);
+		for (unsigned i = 0; i < 3; i++) {
+			made_open(&m, &c);
+			made_text(&m, &c, 0, "POST /v1/completions HTTP/1.1\r\nContent-Length: 26\r\n\r\n{\"model\":\"m\",\"prompt\":\"x\"}");
+			made_raw(&m, &c, 1, c.seq[1] + 5, c.seq[0], MADE_ACK, "waits for what never comes", 26);
+			c.seq[0] += 1000000;
+			c.seq[1] += 1000000;
+			if (!run)
+				continue;
+			/* forgotten when the next one speaks, without a SYN */
+			c.client_port++;
+			m.now_ns += 700 * UINT64_C(1000000000);
+			made_text(&m, &c, 0, "POST /v1/completions HTTP/1.1\r\nContent-Length: 26\r\n\r\n{\"model\":\"n\",\"prompt\":\"x\"}");
+			c.client_port++;
+		}
+		assert_same(&m, "waits", "ports again");
+		str_done(&m.file);
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -383,7 +638,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fixtures), cmocka_unit_test(test_secrets), cmocka_unit_test(test_disorder), cmocka_unit_test(test_grouping),
-		cmocka_unit_test(test_addresses), cmocka_unit_test(test_not_understood),
+		cmocka_unit_test(test_addresses), cmocka_unit_test(test_not_understood), cmocka_unit_test(test_lookalikes),
+		cmocka_unit_test(test_outside), cmocka_unit_test(test_two_stories), cmocka_unit_test(test_ports_again),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
