@@ -95,7 +95,15 @@ static void attach(struct queued *q, struct stream *t, int dir)
 static void on_put(void *ctx, int dir, uint64_t off, uint8_t c)
 {
 	struct stream *t = ctx;
+	struct queued *done;
 
+	/* decisions come in order: what ends before this one has all of its own, and is not to be passed over for every byte behind a hole */
+	while ((done = t->waiting[dir])) {
+		place(done);
+		if ((int64_t)(off - (done->off + done->p.have)) < 0)
+			break;
+		detach(done);
+	}
 	for (struct queued *q = t->waiting[dir]; q; q = q->follower) {
 		place(q);
 		if ((int64_t)(off - q->off) < 0)
