@@ -252,6 +252,7 @@ static void json_byte(struct side *d, uint8_t c)
 		return;
 	}
 	if (isalpha(c) && !(d->number && (c | 32) == 'e')) {
+		d->number = false;
 		scrub_wait(d, c);
 		return;
 	}
