@@ -138,7 +138,7 @@ static void say(struct detect *d, uint32_t i, uint32_t kin, const struct traits_
 		finding_evidence(&f, trait_name(shown[k]), t->v[shown[k]], clip(u->mean[shown[k]], -1e9, 1e9), clip(habit_z(&e->full->habit, t, shown[k]), -99, 99));
 	}
 	if (cls == CLASS_SCRAPING)
-		finding_say(&f, "%s asks %.2f times a second at the cadence of a machine (variation of gaps %.2f), %.0f %% of the prompts distinct and %.0f %% near another, %.0f %% of the answers at the cap",
+		finding_say(&f, "%s asks %.2f times a second at the cadence of a machine (variation of gaps %.2f), %.0f %% of the prompts distinct and %.0f %% near another, %.0f %% of the answers at the cap or of one length",
 			    describe_who(d, i, who, sizeof(who)), clip(t->v[T_RATE], 0, 1e9), clip(t->v[T_GAP_CV], 0, 9), 100 * clip(t->v[T_DISTINCT], 0, 1), 100 * clip(t->v[T_NEAR], 0, 1),
 			    100 * clip(t->v[T_CAP], 0, 1));
 	else

@@ -100,6 +100,12 @@ static const uint8_t renames[WATCH_COUNT][WATCH_COUNT] = {
 	[WATCH_GROWTH] = { [WATCH_ACCESS] = SAME, [WATCH_BEHAVE] = SAME },
 };
 
+/* Whoever was never seen before a botnet came, and sends what bots send, is one of it. */
+static bool came_with(const struct detect *d, const struct incident *in, const struct finding *f)
+{
+	return in->f.cls == CLASS_DDOS && f->cls == CLASS_PROMPT_PROBING && f->scope != NOBODY && d->base + at(d, f->scope)->born >= in->f.start - COOL_S;
+}
+
 static bool holds(const struct detect *d, uint8_t rule, const struct incident *in, const struct finding *f)
 {
 	return rule == ANY || (rule == SAME && same_actors(d, in, f));
@@ -402,7 +408,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 		lately = !k->open && d->tick - k->closed < COOL_S;
 		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S)
 			continue;
-		if ((k->open || lately) && holds(d, explains[k->f.watch][f->watch], k, f)) {
+		if ((k->open || lately) && (holds(d, explains[k->f.watch][f->watch], k, f) || came_with(d, k, f))) {
 			k->related |= UINT64_C(1) << f->watch;
 			if (k->open && same_actors(d, k, f) && f->strength >= 1 && explains[k->f.watch][f->watch] == SAME)
 				k->above = d->tick; /* what it does goes on, under whatever name */

@@ -104,6 +104,15 @@ static double tally_perplexity(const struct tally *t, double *ret_top)
 	return exp(h);
 }
 
+static double tally_most(const struct tally *t)
+{
+	float most = 0;
+
+	for (unsigned int i = 0; i < TABLE; i++)
+		most = MAX(most, t->w[i]);
+	return (double)most;
+}
+
 static double tally_cv(const struct tally *t)
 {
 	double mean = t->total / t->n, v = 0;
@@ -276,6 +285,32 @@ static void sources(const struct detect *d, const struct traits_set *s, struct t
 	free(ip);
 }
 
+/* Share of answers that are as long as the most frequent length: where no record says how an answer ended, that is the cap. */
+static double mode_share(const struct traits_set *s)
+{
+	struct tally *seen = calloc(1, sizeof(*seen));
+	double most, n = 0;
+
+	if (!seen)
+		return 0;
+	for (unsigned int i = 0; i < s->cs; i++) {
+		const struct moment *m = s->c[i];
+
+		if (m->completion < 0 || m->weight != 1 || m->status >= 400 || m->flags & MOMENT_ERROR)
+			continue;
+		/* No tokens of either kind is what a failure looks like where no record has a status. */
+		if (m->completion == 0 && m->prompt == 0)
+			continue;
+		n++;
+		if (m->completion >= CAP_LEAST)
+			tally_add(seen, (uint64_t)m->completion + 1, 1);
+	}
+	most = tally_most(seen);
+	free(seen);
+	/* One of its own length is the most frequent of all lengths: the first counts for nothing. */
+	return most > 1 ? (most - 1) / n : 0;
+}
+
 static void ends(const struct traits_set *s, struct traits *t)
 {
 	struct moments prompt = { 0 }, completion = { 0 };
@@ -325,7 +360,7 @@ static void ends(const struct traits_set *s, struct traits *t)
 	t->v[T_COMPLETION] = moments_mean(&completion);
 	t->v[T_COMPLETION_SD] = moments_sd(&completion);
 	if (capped > 0)
-		t->v[T_CAP] = cap / capped;
+		t->v[T_CAP] = cap > 0 ? cap / capped : mode_share(s);
 	if (judged > 0) {
 		t->v[T_AUTH] = auth / judged;
 		t->v[T_REFUSED] = refused / judged;

@@ -23,7 +23,7 @@ enum trait {
 	T_PROMPT_SD,
 	T_COMPLETION, /* mean of log(1 + completion tokens) */
 	T_COMPLETION_SD,
-	T_CAP,        /* share of answers that ended at the cap */
+	T_CAP,        /* share of answers that ended at the cap; where none is said to, that are of the most frequent length */
 	T_LOGPROBS,   /* share of requests */
 	T_AUTH,       /* share of 401 and 403 */
 	T_REFUSED,    /* share of other 4xx, 429 not counted */

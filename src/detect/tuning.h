@@ -300,6 +300,7 @@
 #define BEHAVE_NEW 0.15        /* share of what a look sees that must be new for the next */
 #define BEHAVE_PAUSE_S 20
 #define BEHAVE_STEPS 30
+#define CAP_LEAST 32.0         /* tokens: shorter answers are of one length by chance */
 #define SCRAPE_BASE -3.2
 #define SCRAPE_RHYTHM 1.0
 #define SCRAPE_NEAR 1.2
