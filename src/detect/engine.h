@@ -212,6 +212,10 @@ static inline double log_tokens(const struct moment *m)
 	return log1p(((double)m->prompt + MAX((double)m->completion, 0.0)) / (double)m->weight);
 }
 
+/* retry.c: a failure that its sender may answer by trying again, and whether an arrival does (then it is no new demand). */
+void retry_note_failure(struct detect *d, const struct feed *f, int32_t tick);
+bool retry_is_excused(struct detect *d, const struct feed *f, int32_t tick);
+
 void learn_step(struct detect *d);
 void learn_new(struct detect *d, struct entity *e);
 
