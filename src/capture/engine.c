@@ -2,15 +2,13 @@
 
 #include "capture/tls_elf.h"
 #include "capture/tls_find.h"
+#include "capture/uprobe.h"
 #include "engine.skel.h"
 #include "weir/engine.h"
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
-#include <linux/perf_event.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #define PIDS_MAX 256       /* processes of which it is known which port they serve */
 #define MAPS_MAX (1 << 20) /* bytes of one /proc/PID/maps */
@@ -83,44 +81,13 @@ static int load(struct engine_bpf **ret)
 	return 0;
 }
 
-static int uprobe_type(void)
-{
-	CLEANUP(closep) int fd = open("/sys/bus/event_source/devices/uprobe/type", O_RDONLY | O_CLOEXEC);
-	char text[16] = "";
-
-	if (fd < 0)
-		return -EOPNOTSUPP;
-	return read(fd, text, sizeof(text) - 1) > 0 ? (int)strtol(text, NULL, 10) : -EOPNOTSUPP;
-}
-
-/* A link that lasts as long as it is held. `cookie` says which file it was. */
+/* `cookie` says which file it was. */
 static int probe_set(const struct engine *e, int file_fd, uint64_t offset, enum where where, uint64_t cookie)
 {
 	const struct bpf_program *program = where == BATCH_VALUE ? e->skel->progs.on_batch_value : e->skel->progs.on_batch_second;
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = cookie);
-	int type = uprobe_type(), link;
-	char path[64];
-	struct perf_event_attr attr = { .size = sizeof(attr), .type = (uint32_t)type, .config2 = offset };
-	CLEANUP(closep) int event = -1;
+	int type = uprobe_type();
 
-	if (type < 0)
-		return type;
-	/* the very file that was read, whatever its name stands for by now */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd);
-	attr.config1 = (uintptr_t)path;
-	event = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-	if (event < 0)
-		return -errno;
-	link = bpf_link_create(bpf_program__fd(program), event, BPF_PERF_EVENT, &opts);
-	if (link < 0)
-		return link;
-	if (ioctl(event, PERF_EVENT_IOC_ENABLE, 0) < 0) {
-		int r = -errno;
-
-		close(link);
-		return r;
-	}
-	return link;
+	return type < 0 ? type : uprobe_link(type, bpf_program__fd(program), file_fd, offset, false, cookie);
 }
 
 int engine_works(void)

@@ -3,16 +3,14 @@
 #include "base/log.h"
 #include "capture/capture_internal.h"
 #include "capture/tls_internal.h"
+#include "capture/uprobe.h"
 #include "weir/conn.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
 
 #include "tls.skel.h"
 #include "tls_fast.skel.h"
@@ -135,15 +133,6 @@ static int variant_load(struct tls *t, const void *bytes, size_t size, const str
 	return r;
 }
 
-/* The number of the kernel's uprobe event source. */
-static int uprobe_type(void)
-{
-	CLEANUP(fclosep) FILE *f = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
-	int type;
-
-	return f && fscanf(f, "%d", &type) == 1 ? type : -EOPNOTSUPP;
-}
-
 int tls_load(struct tls *t)
 {
 	const char *variant = capture_variant(t->capture);
@@ -229,33 +218,7 @@ struct tls *tls_free(struct tls *t)
 /* ---- probes ----------------------------------------------------------------------------------------- */
 int tls_probe_set(struct tls *t, int file_fd, uint64_t offset, bool returns, uint64_t cookie)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = cookie);
-	char path[64];
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = (uint32_t)t->uprobe_type,
-		.config = returns, /* format/retprobe: bit 0 */
-		.config2 = offset,
-	};
-	CLEANUP(closep) int event = -1;
-	int link;
-
-	/* The very file that was read, whatever its name stands for by now. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", file_fd);
-	attr.config1 = (uintptr_t)path;
-	event = (int)syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-	if (event < 0)
-		return -errno;
-	link = bpf_link_create(t->call_fd, event, BPF_PERF_EVENT, &opts);
-	if (link < 0)
-		return link;
-	if (ioctl(event, PERF_EVENT_IOC_ENABLE, 0) < 0) {
-		int r = -errno;
-
-		close(link);
-		return r;
-	}
-	return link;
+	return uprobe_link(t->uprobe_type, t->call_fd, file_fd, offset, returns, cookie);
 }
 
 /* A file gets all of its probes or none. */
