@@ -21,6 +21,7 @@ struct finder {
 	struct json_value *values;
 	void (*each)(void *ctx, const struct json_string *s); /* NULL: the values are wanted */
 	void *ctx;
+	struct json_value only; /* where `each` is told: one at a time */
 	uint32_t element;
 	uint32_t mask[JSON_DEPTH_MAX + 1]; /* paths whose first `depth` steps match the way to this bracket */
 };
@@ -280,6 +281,19 @@ static int finder_init(struct finder *f, const char *const *paths, size_t n, str
 	return 0;
 }
 
+/* Every string at one of the paths is told, none is kept. */
+static int finder_init_each(struct finder *f, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx)
+{
+	int r = finder_init(f, paths, n, NULL);
+
+	if (r < 0)
+		return r;
+	f->values = &f->only;
+	f->each = fn;
+	f->ctx = ctx;
+	return 0;
+}
+
 static int find_in(struct finder *f, struct span text)
 {
 	const char *p = text.n ? text.p : ""; /* an empty span may point nowhere */
@@ -301,16 +315,10 @@ int json_find(struct span text, const char *const *paths, size_t n, struct json_
 
 int json_each(struct span text, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx)
 {
-	struct json_value none;
 	struct finder f;
-	int r = finder_init(&f, paths, n, NULL);
+	int r = finder_init_each(&f, paths, n, fn, ctx);
 
-	if (r < 0)
-		return r;
-	f.values = &none;
-	f.each = fn;
-	f.ctx = ctx;
-	return find_in(&f, text);
+	return r < 0 ? r : find_in(&f, text);
 }
 
 void json_names(struct span text, size_t deepest, void (*fn)(void *ctx, const struct span *keys, size_t n), void *ctx)
@@ -459,16 +467,10 @@ int json_find_tail(struct span tail, const char *const *paths, size_t n, struct 
 
 int json_each_tail(struct span tail, const char *const *paths, size_t n, void (*fn)(void *ctx, const struct json_string *s), void *ctx)
 {
-	struct json_value none;
 	struct finder f;
-	int r = finder_init(&f, paths, n, NULL);
+	int r = finder_init_each(&f, paths, n, fn, ctx);
 
-	if (r < 0)
-		return r;
-	f.values = &none;
-	f.each = fn;
-	f.ctx = ctx;
-	return find_in_tail(&f, tail);
+	return r < 0 ? r : find_in_tail(&f, tail);
 }
 
 /* ---- values --------------------------------------------------------------------------------------- */
