@@ -42,13 +42,16 @@
 #define WEIR_WALK(p, a, buf, from, to) walk(p, (const struct look *)(buf), from, to)
 #define WEIR_NUMBER_RUN(p, buf, from, to) number_run(p, (const struct look *)(buf), from, to)
 #define WEIR_LINE_RUN(p, buf, from, to) line_run(p, (const struct look *)(buf), from, to)
+#define WEIR_TEXT_RUN(r, buf, from, to) (__u32)text_run(r, (const struct look *)(buf), from, to)
 
 struct weir_automaton;
 struct weir_parse;
+struct weir_reply;
 struct look;
 int walk(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
 int number_run(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
 int line_run(struct weir_parse *p, const struct look *l, unsigned int from, unsigned int to);
+int text_run(struct weir_reply *r, const struct look *l, unsigned int from, unsigned int to);
 static const struct weir_automaton *automaton(void);
 #endif
 

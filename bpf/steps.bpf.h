@@ -44,6 +44,13 @@ __noinline int line_run(struct weir_parse *p, const struct look *l, __u32 from, 
 	return 0;
 }
 
+__noinline int text_run(struct weir_reply *r, const struct look *l, __u32 from, __u32 to)
+{
+	if (!r || !l)
+		return 0;
+	return (int)weir_text_run(r, l->b, from, to);
+}
+
 #ifndef WEIR_FAST
 struct substeps {
 	struct weir_conn *c;

@@ -12,7 +12,7 @@
 
 #include "weir/compiler.h"
 
-#define WEIR_ABI 3
+#define WEIR_ABI 4
 
 /* ---- ceilings ------------------------------------------------------------------------------------ */
 #define WEIR_STATES 1024             /* automaton states; 2 bytes x 256 each: 512 KiB of table */
@@ -24,6 +24,7 @@
 #define WEIR_SLICE_HEAD 4096         /* bytes of a request sent up from its start */
 #define WEIR_SLICE_TAIL 1024         /* ... and from its end, where the length is known; of a response's body, also from its start */
 #define WEIR_SLICE_RESPONSE 6144     /* bytes of a response sent up, all slices together */
+#define WEIR_FINISH_MAX 32           /* bytes of a finish reason; the longest in use has 29 */
 #define WEIR_SLICE_ENCODED 65536     /* the same for a body that the kernel cannot read (gzip, deflate, br, zstd) */
 
 /* ---- maps: connections --------------------------------------------------------------------------- */
@@ -187,6 +188,7 @@ struct weir_done {
 	__u64 req_first_ns, req_head_ns, req_last_ns;       /* first byte, head complete, last byte of the request */
 	__u64 resp_first_ns, content_ns, resp_last_ns;      /* first byte, first generated content, last byte of the response */
 	__u64 req_bytes, resp_bytes;                        /* heads included */
+	char finish[WEIR_FINISH_MAX]; /* the first finish reason that is a string; 0 behind its end; empty: none */
 	struct weir_conn_key key;
 };
 
@@ -282,7 +284,7 @@ enum weir_action {
 	WEIR_ACT_CONTENT,    /* generated text, not empty */
 	WEIR_ACT_EMPTY,      /* generated text, empty string */
 	WEIR_ACT_ROLE,
-	WEIR_ACT_FINISH,     /* a finish reason that is not null */
+	WEIR_ACT_FINISH,     /* a finish reason that is not null; arg 1: a string, whose first byte was read */
 	WEIR_ACT_ERROR,
 	WEIR_ACT_EVENT_END,  /* end of a line that ends a JSON object */
 	WEIR_ACT_SKIP,       /* the value of an echoing key begins: objects and arrays only */

@@ -186,6 +186,10 @@ WEIR_INLINE void weir_done_fill(const struct weir_conn *c, __u16 flags, __u32 nu
 	d->status = active ? r->status : 0;
 	d->events = active ? r->events : 0;
 	d->delta_events = active ? r->delta_events : 0;
+	if (active && r->finish_whole)
+		__builtin_memcpy(d->finish, r->finish, sizeof(d->finish));
+	else
+		__builtin_memset(d->finish, 0, sizeof(d->finish));
 }
 
 /*

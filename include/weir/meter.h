@@ -30,6 +30,7 @@
 #define WEIR_WALK weir_walk
 #define WEIR_NUMBER_RUN weir_number_run
 #define WEIR_LINE_RUN weir_line_run
+#define WEIR_TEXT_RUN weir_text_run
 #endif
 #ifdef WEIR_CAN_LOOP        /* meter_fast.bpf.c: may_goto bounds loops by itself */
 #define WEIR_LINE_LOOP(i) WEIR_CAN_LOOP
@@ -80,7 +81,8 @@ enum weir_mode {
 #define WEIR_P_NEGATIVE 64
 #define WEIR_P_FRACTION 128
 
-enum weir_number { WEIR_NUM_NONE, WEIR_NUM_COLON, WEIR_NUM_START, WEIR_NUM_DIGITS, WEIR_NUM_REST };
+/* TEXT: no number, but the string of a finish reason */
+enum weir_number { WEIR_NUM_NONE, WEIR_NUM_TEXT, WEIR_NUM_COLON, WEIR_NUM_START, WEIR_NUM_DIGITS, WEIR_NUM_REST };
 enum weir_number_kind { WEIR_KIND_LENGTH, WEIR_KIND_STATUS, WEIR_KIND_TOKENS, WEIR_KIND_PROXY };
 
 /* Framing state of one direction. All zero, but for dfa (weir_begin sets it), is a valid start. */
@@ -122,7 +124,11 @@ struct weir_reply {
 	__u32 tokens[WEIR_TOK_COUNT];
 	__u16 token_mask;
 	__u16 status;
-	__u8 flags, type, event, pad;
+	__u8 flags, type, event;
+	__u8 finish_len;
+	__u8 finish_whole; /* its end was seen */
+	__u8 pad[7];
+	char finish[WEIR_FINISH_MAX]; /* 0 behind finish_len */
 };
 
 WEIR_INLINE void weir_begin(struct weir_parse *p, const struct weir_automaton *a, int dir)
@@ -144,6 +150,8 @@ WEIR_INLINE void weir_reply_begin(struct weir_reply *r)
 		r->tokens[i] = 0;
 	r->token_mask = r->status = 0;
 	r->flags = r->type = r->event = 0;
+	r->finish_len = r->finish_whole = 0;
+	__builtin_memset(r->finish, 0, sizeof(r->finish));
 }
 
 /* Bytes that the next step wants to see, of `avail` > 0 that are there; 0: any number, unseen. */
@@ -329,6 +337,48 @@ WEIR_INLINE __u32 weir_number(struct weir_parse *p, struct weir_reply *r, const 
 	return used;
 }
 
+/* ---- finish reasons ------------------------------------------------------------------------------- */
+/*
+ * The slices that show it to user space may begin behind its name, where a segment ends inside of it. So the completion record holds it,
+ * too. The first one: behind vLLM's "finish_reason" comes a "stop_reason", the word that the generation stopped at.
+ */
+WEIR_INLINE void weir_finish_begin(struct weir_parse *p, struct weir_reply *r)
+{
+	if (r->finish_whole)
+		return;
+	r->finish_len = r->finish_whole = 0;
+	__builtin_memset(r->finish, 0, sizeof(r->finish));
+	p->num_mode = WEIR_NUM_TEXT;
+}
+
+/* Reads on in it, in buf[from, to). Answers how many bytes belong to it, with bit 16 where it ends before `to`. */
+WEIR_INLINE __u32 weir_text_run(struct weir_reply *r, const __u8 *buf, __u32 from, __u32 to)
+{
+	__u32 used = 0;
+
+	WEIR_NO_UNROLL
+	for (; WEIR_LINE_LOOP(used) && used < WEIR_LINE_MAX; used++) {
+		__u32 at = from + used, n;
+		__u8 c;
+
+		WEIR_OPAQUE(at);
+		if (at >= to || at >= WEIR_STEP_MAX)
+			break;
+		c = buf[at];
+		if (c == '"' || c == '\\' || c < ' ') { /* with an escape it is none that anybody knows */
+			r->finish_whole = c == '"';
+			return used | 1u << 16;
+		}
+		n = r->finish_len;
+		WEIR_OPAQUE(n);
+		if (n < WEIR_FINISH_MAX) {
+			r->finish[n] = (char)c;
+			r->finish_len = (__u8)(n + 1);
+		}
+	}
+	return used;
+}
+
 /* ---- message boundaries --------------------------------------------------------------------------- */
 WEIR_INLINE void weir_message_end(struct weir_parse *p, struct weir_reply *r, const struct weir_automaton *a, int dir, __u32 *ev)
 {
@@ -499,6 +549,8 @@ WEIR_INLINE void weir_act(struct weir_parse *p, struct weir_reply *r, const stru
 		return;
 	case WEIR_ACT_FINISH:
 		*ev |= WEIR_EV_HOT;
+		if (arg)
+			weir_finish_begin(p, r);
 		return;
 	case WEIR_ACT_ERROR:
 		r->flags |= WEIR_R_ERROR;
@@ -727,7 +779,12 @@ WEIR_INLINE __u32 weir_substep(struct weir_parse *p, struct weir_reply *r, const
 		to = from + (__u32)p->remain;
 	if (mode == WEIR_START)
 		p->mode = WEIR_HEAD;
-	if (p->num_mode) {
+	if (p->num_mode == WEIR_NUM_TEXT) {
+		used = WEIR_TEXT_RUN(r, buf, from, to);
+		if (used >> 16)
+			p->num_mode = WEIR_NUM_NONE;
+		used &= 0xffff;
+	} else if (p->num_mode) {
 		used = weir_number(p, r, a, dir, buf, from, to, ev);
 	} else {
 		WEIR_WALK(p, a, buf, from, to);
@@ -743,6 +800,8 @@ WEIR_INLINE __u32 weir_substep(struct weir_parse *p, struct weir_reply *r, const
 		if (used >> 16)
 			weir_act(p, r, a, dir, ev);
 		used &= 0xffff;
+		if (p->num_mode == WEIR_NUM_TEXT) /* the byte that was the hit is its first */
+			used--;
 		if (mode > WEIR_HEAD)
 			weir_consumed(p, r, a, dir, used, ev);
 		return used;

@@ -251,6 +251,16 @@ static void set_times(const struct assemble *a, struct record *r, const struct p
 		record_set_real(r, F_TTFT_MS, ms_between(asked, d->content_ns));
 }
 
+/* What the slices told, else what the meter read: they may begin in the middle of it, and some may be lost. */
+static struct span finish_of(const struct pending *p, const struct weir_done *d)
+{
+	struct span told = facts_text(&p->facts, T_FINISH);
+
+	if (told.n || !p->dialect || !p->dialect->shape || !p->dialect->shape->where[D_FINISH] || d->status < 200 || d->status >= 300)
+		return told;
+	return (struct span){ d->finish, strnlen(d->finish, sizeof(d->finish)) };
+}
+
 void record_complete(struct assemble *a, struct pending *p, const struct weir_done *d, const struct unpacked *u)
 {
 	char client[ADDRESS_MAX], server[LABEL_MAX];
@@ -287,7 +297,7 @@ void record_complete(struct assemble *a, struct pending *p, const struct weir_do
 	if (c.error && d->status < 400)
 		record_set_text(&r, F_FINISH_REASON, SPAN("error"));
 	else
-		record_set_text(&r, F_FINISH_REASON, facts_text(f, T_FINISH));
+		record_set_text(&r, F_FINISH_REASON, finish_of(p, d));
 	set_tokens(a, &r, p, d, &c);
 	a->told = p;
 	a->opts.complete(a->opts.ctx, &r, p->arrived, p->told);

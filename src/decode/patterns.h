@@ -27,7 +27,7 @@
 	{ WEIR_ROOT_BODY, KEY(name) IS "\"%n", WEIR_ACT_CONTENT, 0 }, { WEIR_ROOT_BODY, KEY(name) IS "\"\"", WEIR_ACT_EMPTY, 0 }
 /* A reason is a string that is not empty, SGLang's {"type":...}, or a number (Ollama's inner hop). */
 #define REASON(name)                                                                                                            \
-	{ WEIR_ROOT_BODY, KEY(name) IS "\"%n", WEIR_ACT_FINISH, 0 }, { WEIR_ROOT_BODY, KEY(name) IS "{", WEIR_ACT_FINISH, 0 },   \
+	{ WEIR_ROOT_BODY, KEY(name) IS "\"%n", WEIR_ACT_FINISH, 1 }, { WEIR_ROOT_BODY, KEY(name) IS "{", WEIR_ACT_FINISH, 0 },   \
 		{ WEIR_ROOT_BODY, KEY(name) IS "%d", WEIR_ACT_FINISH, 0 }
 #define FINISHED(name, value) { WEIR_ROOT_BODY, KEY(name) IS value, WEIR_ACT_FINISH, 0 }
 #define FAILED(name, value) { WEIR_ROOT_BODY, KEY(name) IS value, WEIR_ACT_ERROR, 0 }

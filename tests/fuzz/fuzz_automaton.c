@@ -70,7 +70,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	feed(&cut, dir, data, at);
 	feed(&cut, dir, data + at, n - at);
 	if (whole.messages != cut.messages || whole.ev != cut.ev || whole.p.mode != cut.p.mode || whole.r.token_mask != cut.r.token_mask ||
-	    memcmp(whole.r.tokens, cut.r.tokens, sizeof(whole.r.tokens)) != 0 || whole.r.delta_events != cut.r.delta_events || whole.r.status != cut.r.status)
+	    memcmp(whole.r.tokens, cut.r.tokens, sizeof(whole.r.tokens)) != 0 || whole.r.delta_events != cut.r.delta_events || whole.r.status != cut.r.status ||
+	    whole.r.finish_whole != cut.r.finish_whole || whole.r.finish_len > WEIR_FINISH_MAX ||
+	    (whole.r.finish_whole && memcmp(whole.r.finish, cut.r.finish, sizeof(whole.r.finish)) != 0))
 		abort();
 	return 0;
 }

@@ -211,13 +211,14 @@ static char *answer_make(int status, const char *body)
 #define USAGE "\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":5,\"prompt_tokens_details\":{\"cached_tokens\":3}}"
 #define ANSWER "{\"choices\":[{\"message\":{\"content\":\"hello\"}}]," USAGE "}"
 
-/* A chunked stream: role, two pieces of text, usage, end. */
+/* A chunked stream: role, two pieces of text, why it ends (and the word that it ended at, which is no reason), usage, end. */
 static char *stream_make(void)
 {
 	static const char *const events[] = {
 		"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
 		"data: {\"choices\":[{\"delta\":{\"content\":\"Hel\"}}]}\n\n",
 		"data: {\"choices\":[{\"delta\":{\"content\":\"lo\"}}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{},\"finish_reason\": \"length\",\"stop_reason\":\"river\"}]}\n\n",
 		"data: {\"choices\":[]," USAGE "}\n\n",
 		"data: [DONE]\n\n",
 	};
@@ -305,7 +306,8 @@ static void test_every_split(void **state)
 		assert_int_equal(c->cached_tokens, 3);
 		assert_int_equal(b->done_n, 1);
 		assert_int_equal(b->done[0].delta_events, 2);
-		assert_int_equal(b->done[0].events, 4);
+		assert_int_equal(b->done[0].events, 5);
+		assert_string_equal(b->done[0].finish, "length");
 		assert_int_equal(b->done[0].flags, WEIR_DONE_STREAM);
 		assert_int_equal(b->stats[WEIR_STAT_GAP], 0);
 		bench_free(b);
@@ -319,8 +321,44 @@ static void test_every_split(void **state)
 		wire_send(b, &w, WEIR_RESPONSE, a + cut, an - cut);
 		assert_int_equal(only_client(b)->completion_tokens, 5);
 		assert_int_equal(b->done[0].delta_events, 2);
+		assert_string_equal(b->done[0].finish, "length");
 		bench_free(b);
 	}
+}
+
+static void finish_is(const char *answer, const char *want, size_t want_n)
+{
+	struct bench *b = bench_new((struct soft_opts){ 0 });
+	CLEANUP(freep) char *q = request_make(), *a = answer_make(200, answer);
+	struct wire w = wire_v4(9, 40000);
+	char padded[WEIR_FINISH_MAX] = { 0 };
+
+	wire_text(b, &w, WEIR_REQUEST, q);
+	wire_text(b, &w, WEIR_RESPONSE, a);
+	assert_int_equal(b->done_n, 1);
+	memcpy(padded, want, want_n);
+	assert_memory_equal(b->done[0].finish, padded, sizeof(padded));
+	bench_free(b);
+}
+
+static void test_finish(void **state)
+{
+	(void)state;
+	finish_is(ANSWER, "", 0);
+	finish_is("{\"finish_reason\":\"stop\"}", "stop", 4);
+	finish_is("{\"finish_reason\":\"tool_calls\",\"x\":{\"finish_reason\":\"stop\"}}", "tool_calls", 10); /* the first one */
+	finish_is("{\"x\":{\"finish_reason\":null},\"finish_reason\": \n \"tool_calls\"}", "tool_calls", 10);
+	finish_is("{\"finish_reason\":\"\"}", "", 0);
+	finish_is("{\"stop_reason\":\"end_turn\"}", "end_turn", 8);
+	finish_is("{\"finish_reason\":{\"type\":\"stop\"}}", "", 0);
+	finish_is("{\"finish_reason\":\"0123456789abcdef0123456789abcdefXYZ\"}", "0123456789abcdef0123456789abcdef", WEIR_FINISH_MAX);
+	/* what cannot be one, or has no end */
+	finish_is("{\"finish_reason\":\"a\\\"b\"}", "", 0);
+	finish_is("{\"finish_reason\":\"\\u0061\"}", "", 0);
+	finish_is("{\"finish_reason\":\"sto", "", 0);
+	finish_is("{\"finish_reason\":\"a\n\"", "", 0);
+	/* and what follows is read as before */
+	finish_is("{\"finish_reason\":\"a\\\"b\",\"finish_reason\":\"stop\"}", "stop", 4);
 }
 
 static void test_retransmitted(void **state)
@@ -578,7 +616,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exchange),
-		cmocka_unit_test(test_every_split),
+		cmocka_unit_test(test_every_split), cmocka_unit_test(test_finish),
 		cmocka_unit_test(test_retransmitted),
 		cmocka_unit_test(test_record_lost),
 		cmocka_unit_test(test_ahead_of_tcp),
