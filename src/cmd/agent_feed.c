@@ -273,22 +273,11 @@ uint64_t feed_count(const struct feed *f)
 
 void feed_log_identity(const struct feed *f)
 {
-	const struct identity_stats *s = &assemble_stats(f->assemble)->identity;
-	struct str said = { 0 };
+	CLEANUP(str_done) struct str said = { 0 };
 
-	for (int i = 0; i < IDENTITY_SOURCES; i++) {
-		const char *name = identity_source_name((enum identity_source)i);
-
-		if (s->named[i])
-			str_addf(&said, " %s believed %llu", name, (unsigned long long)s->named[i]);
-		if (s->ignored[i])
-			str_addf(&said, " %s ignored %llu", name, (unsigned long long)s->ignored[i]);
-	}
+	identity_stats_tell(&assemble_stats(f->assemble)->identity, &said);
 	if (said.n && !str_error(&said))
-		log_info("clients by proxies' word:%s, unnamed %llu, cut %llu, unknown %llu, unreadable %llu, conflicts %llu", said.p,
-			 (unsigned long long)s->unnamed, (unsigned long long)s->cut, (unsigned long long)s->unknown, (unsigned long long)s->unreadable,
-			 (unsigned long long)s->conflicts);
-	str_done(&said);
+		log_info("clients by proxies' word: %s", said.p);
 }
 
 static void identity_write_json(const struct identity_stats *s, struct str *out)

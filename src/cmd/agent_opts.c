@@ -57,24 +57,12 @@ static int pid_add(void *into, const char *value)
 
 static int trusted_add(void *into, const char *value)
 {
-	struct identity_rules *rules = &((struct agent_opts *)into)->identity;
-	int r;
-
-	if (rules->count == NETWORKS_MAX)
-		return -E2BIG;
-	r = network_parse(span_of(value), &rules->trusted[rules->count]);
-	rules->count += r == 0;
-	return r;
+	return identity_trust(&((struct agent_opts *)into)->identity, span_of(value));
 }
 
 static int trusted_header_set(void *into, const char *value)
 {
-	enum identity_source only;
-	int r = identity_source_parse(span_of(value), &only);
-
-	if (r == 0)
-		((struct agent_opts *)into)->identity.only = (uint8_t)only;
-	return r;
+	return identity_trust_only(&((struct agent_opts *)into)->identity, span_of(value));
 }
 
 static int output_set(void *into, const char *value)

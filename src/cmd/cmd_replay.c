@@ -31,6 +31,8 @@ struct replay {
 	int format;
 	bool pcap;
 	uint8_t *ports; /* of captures; bitmap, NULL: none was named */
+	struct identity_rules identity;
+	bool identity_given;
 	const char *records_path;
 	FILE *records_out;
 	bool json, follow;
@@ -67,6 +69,8 @@ static const char usage_text[] =
 	"\n"
 	"  --format auto|csv|jsonl|pcap   default: auto; a capture on stdin must be named\n"
 	"  --port N                       captures: a server's port; may be repeated; default: guessed, and said\n"
+	"  --trusted-proxy ADDRESS[/BITS] captures: believe this peer about who the client is; may be repeated\n"
+	"  --trusted-header NAME          captures: of a trusted proxy's headers this one alone\n"
 	"  --records-out FILE             captures: write the requests found as records\n"
 	"  --output human|json            json: stdout carries anomaly events only, one a line\n"
 	"  --detector full|static|ewma    default: full; static: mean + k sd over the whole file\n"
@@ -130,6 +134,28 @@ static int port(struct replay *r, const char *text)
 	return 0;
 }
 
+static int trusted(struct replay *r, const char *network)
+{
+	int e = identity_trust(&r->identity, span_of(network));
+
+	r->identity_given = true;
+	if (e == -E2BIG)
+		log_error("--trusted-proxy: given too often");
+	else if (e < 0)
+		log_error("--trusted-proxy: '%.64s' %s", network, e == -EDOM ? "has bits set behind its prefix" : "is not ADDRESS[/BITS]");
+	return e;
+}
+
+static int trusted_header(struct replay *r, const char *name)
+{
+	int e = identity_trust_only(&r->identity, span_of(name));
+
+	r->identity_given = true;
+	if (e < 0)
+		log_error("--trusted-header: '%.64s' is no header that names a client", name);
+	return e;
+}
+
 /* 0, EXIT_USAGE, or -1: help was asked for. */
 static int parse(struct replay *r, int argc, char **argv)
 {
@@ -141,6 +167,7 @@ static int parse(struct replay *r, int argc, char **argv)
 		{ "bin", required_argument, NULL, 'b' },      { "sigma", required_argument, NULL, 's' },  { "lateness", required_argument, NULL, 'l' },
 		{ "follow", no_argument, NULL, 'F' },         { "state", required_argument, NULL, 'S' },  { "calendar", required_argument, NULL, 'C' },
 		{ "port", required_argument, NULL, 'p' },     { "records-out", required_argument, NULL, 'r' },
+		{ "trusted-proxy", required_argument, NULL, 't' }, { "trusted-header", required_argument, NULL, 'T' },
 		{ "help", no_argument, NULL, 'h' },           { 0 },
 	};
 	char why[CALENDAR_WHY];
@@ -176,6 +203,12 @@ static int parse(struct replay *r, int argc, char **argv)
 			break;
 		case 'p':
 			e = port(r, optarg);
+			break;
+		case 't':
+			e = trusted(r, optarg);
+			break;
+		case 'T':
+			e = trusted_header(r, optarg);
 			break;
 		case 'r':
 			r->records_path = optarg;
@@ -515,7 +548,7 @@ static int on_record(void *ctx, const struct record *rec)
 /* 0, 1 where the file cannot be read (said), or negative errno. */
 static int read_capture(struct replay *r)
 {
-	struct replay_pcap_opts o = { .name = r->name, .ports = r->ports, .record = on_record, .ctx = r };
+	struct replay_pcap_opts o = { .name = r->name, .ports = r->ports, .identity = &r->identity, .record = on_record, .ctx = r };
 	uint8_t key[AGENT_KEY_BYTES];
 	char why[AGENT_KEY_WHY];
 	FILE *f;
@@ -575,7 +608,7 @@ static void summarize(const struct replay *r)
 int cmd_replay(int argc, char **argv)
 {
 	struct state_opts state = { .emit = on_left_open };
-	struct replay r = { .fd = -1, .detect = { .bin_s = 300, .sigma = 3, .lateness_s = 2 } };
+	struct replay r = { .fd = -1, .identity.only = IDENTITY_ANY, .detect = { .bin_s = 300, .sigma = 3, .lateness_s = 2 } };
 	int e = parse(&r, argc, argv), status = 1;
 	FILE *human;
 
@@ -590,11 +623,11 @@ int cmd_replay(int argc, char **argv)
 		free(r.ports);
 		return EXIT_USAGE;
 	}
-	if (r.pcap ? r.follow : r.ports || r.records_path) {
+	if (r.pcap ? r.follow : r.ports || r.records_path || r.identity_given) {
 		if (r.pcap)
 			log_error("replay: a capture cannot be followed");
 		else
-			log_error("replay: --port and --records-out are for captures, and %s is none", r.name);
+			log_error("replay: --port, --records-out and --trusted-* are for captures, and %s is none", r.name);
 		status = EXIT_USAGE;
 		goto out;
 	}

@@ -26,7 +26,7 @@ struct reader {
 	struct weir_tap *tap;
 	uint64_t stats[WEIR_STAT_COUNT];
 	uint64_t frames, kinds[PACKET_CUT + 1];
-	uint64_t records;
+	uint64_t records, h2_requests;
 	uint64_t aged_ns;
 	int error; /* what record() answered */
 };
@@ -50,6 +50,14 @@ static void stat_save(void *ctx, enum weir_stat which, uint64_t value)
 	struct reader *r = ctx;
 
 	r->stats[which] = value;
+}
+
+static void on_count(void *ctx, const struct weir_conn_key *key, const struct weir_client *more)
+{
+	struct reader *r = ctx;
+
+	(void)key;
+	r->h2_requests += more->requests;
 }
 
 static void on_event(void *ctx, const void *data, size_t n)
@@ -123,7 +131,7 @@ static void key_make(const struct pcap_frame *f, uint8_t ret[SIPHASH_KEY_BYTES])
 /* ---- life --------------------------------------------------------------------------------------------- */
 static int reader_begin(struct reader *r, const struct pcap_frame *first)
 {
-	struct assemble_opts ao = { .complete = on_complete, .ctx = r };
+	struct assemble_opts ao = { .identity = r->o->identity, .count = on_count, .complete = on_complete, .ctx = r };
 	struct soft_opts so = {
 		.control = &r->control,
 		.max_conns = FLOWS_MAX,
@@ -208,6 +216,15 @@ static void say_servers(const struct reader *r)
 	log_info("%s: server%s: %s%s", r->o->name, shown == 1 ? "" : "s", shown ? text.p : "none", n > SERVERS_SHOWN ? " ..." : "");
 }
 
+static void say_identity(const struct reader *r)
+{
+	CLEANUP(str_done) struct str text = { 0 };
+
+	identity_stats_tell(&assemble_stats(r->assemble)->identity, &text);
+	if (text.n && !str_error(&text))
+		log_info("%s: clients by proxies' word: %s", r->o->name, text.p);
+}
+
 static void count_add(struct str *s, uint64_t n, const char *what)
 {
 	if (n)
@@ -251,8 +268,9 @@ static void say(const struct reader *r)
 	log_info("%s: %" PRIu64 " packets (%s), %" PRIu64 " TCP segments with payload, %" PRIu64 " repeated, %" PRIu64 " out of order; %" PRIu64
 		 " connections, %" PRIu64 " begun before it; %" PRIu64 " requests, %" PRIu64 " records, %u still open at its end",
 		 r->o->name, r->frames, pcap_file_link_name(r->file), f->segments, f->repeated, f->reordered, f->connections, f->midway,
-		 r->stats[WEIR_STAT_REQUESTS], r->records, assemble_stats(r->assemble)->open);
+		 r->stats[WEIR_STAT_REQUESTS] + r->h2_requests, r->records, assemble_stats(r->assemble)->open);
 	say_servers(r);
+	say_identity(r);
 	say_losses(r);
 }
 

@@ -8,6 +8,7 @@
 #define WEIR_CMD_REPLAY_PCAP_H
 
 #include "capture/pcap_flow.h"
+#include "decode/identity.h"
 #include "decode/record.h"
 #include "decode/siphash.h"
 
@@ -15,6 +16,7 @@ struct replay_pcap_opts {
 	const char *name;         /* in messages */
 	const uint8_t *ports;     /* bitmap; NULL: guess */
 	const uint8_t *key;       /* SIPHASH_KEY_BYTES, for hashes of API keys; NULL: one made of the capture's first frame */
+	const struct identity_rules *identity; /* NULL: nobody is trusted */
 	const struct weir_automaton *automaton; /* NULL: made for this call */
 	int (*record)(void *ctx, const struct record *r); /* negative: stop, and answer so */
 	void *ctx;

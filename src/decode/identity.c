@@ -1,8 +1,10 @@
 /* identity.c - headers -> client, key, user. */
 #include "decode/identity.h"
 
+#include "base/str.h"
 #include "decode/http.h"
 
+#include <inttypes.h>
 #include <strings.h>
 
 static const char *const source_names[IDENTITY_SOURCES] = {
@@ -60,6 +62,44 @@ int identity_source_parse(struct span name, enum identity_source *ret)
 		return 0;
 	}
 	return -EINVAL;
+}
+
+int identity_trust(struct identity_rules *rules, struct span network)
+{
+	int r;
+
+	if (rules->count == NETWORKS_MAX)
+		return -E2BIG;
+	r = network_parse(network, &rules->trusted[rules->count]);
+	rules->count += r == 0;
+	return r;
+}
+
+int identity_trust_only(struct identity_rules *rules, struct span header)
+{
+	enum identity_source only;
+	int r = identity_source_parse(header, &only);
+
+	if (r == 0)
+		rules->only = (uint8_t)only;
+	return r;
+}
+
+void identity_stats_tell(const struct identity_stats *s, struct str *out)
+{
+	size_t before = out->n;
+
+	for (int i = 0; i < IDENTITY_SOURCES; i++) {
+		const char *name = identity_source_name((enum identity_source)i);
+
+		if (s->named[i])
+			str_addf(out, "%s%s believed %" PRIu64, out->n > before ? " " : "", name, s->named[i]);
+		if (s->ignored[i])
+			str_addf(out, "%s%s ignored %" PRIu64, out->n > before ? " " : "", name, s->ignored[i]);
+	}
+	if (out->n > before)
+		str_addf(out, ", unnamed %" PRIu64 ", cut %" PRIu64 ", unknown %" PRIu64 ", unreadable %" PRIu64 ", conflicts %" PRIu64, s->unnamed, s->cut,
+			 s->unknown, s->unreadable, s->conflicts);
 }
 
 void identity_begin(struct identity_reader *r, const struct identity_rules *rules)

@@ -35,6 +35,11 @@ struct identity_rules {
 	uint8_t only; /* enum identity_source of the one header that is read, or IDENTITY_ANY */
 };
 
+/* One more network whose word is taken: -EINVAL, -EDOM as network_parse(); -E2BIG: there are too many. */
+int identity_trust(struct identity_rules *rules, struct span network);
+/* Of the headers this one alone. -EINVAL: no such header. */
+int identity_trust_only(struct identity_rules *rules, struct span header);
+
 /* Requests, each cause apart; none of them is lost. */
 struct identity_stats {
 	uint64_t named[IDENTITY_SOURCES];   /* a trusted peer's word was taken */
@@ -45,6 +50,10 @@ struct identity_stats {
 	uint64_t unreadable; /* ... or in something that is no address */
 	uint64_t conflicts;  /* headers that name different clients; the first in order was taken */
 };
+
+struct str;
+/* "forwarded believed 3 x-real-ip ignored 1, unnamed 0, ..."; nothing where no header ever named a client. */
+void identity_stats_tell(const struct identity_stats *s, struct str *out);
 
 /* Where a key was found, in the order in which it is taken. */
 enum identity_key {

@@ -20,10 +20,18 @@ capture_end() {
 	grep -q '^0 packets dropped by kernel' "$WORK/tcpdump.log"
 }
 
+caddy_start() { # caddy_start UPSTREAM: h1 and h2c on PORT
+	port_new
+	printf '{\n admin off\n auto_https off\n servers {\n  protocols h1 h2c\n }\n}\nhttp://:%s {\n bind 127.0.0.1\n reverse_proxy %s {\n  flush_interval -1\n }\n}\n' "$PORT" "$1" >"$WORK/Caddyfile"
+	XDG_DATA_HOME=$WORK XDG_CONFIG_HOME=$WORK caddy run --config "$WORK/Caddyfile" --adapter caddyfile >"$WORK/caddy.log" 2>&1 &
+	PIDS+=("$!")
+	wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$PORT/health"
+}
+
 # One key for both, so that hashes of API keys can be compared.
 keep_key() { rm -rf "$WORK/live" "$WORK/replay" && mkdir -m 700 "$WORK/live" "$WORK/replay" && head -c 16 /dev/urandom >"$WORK/live/key" && chmod 600 "$WORK/live/key" && cp -p "$WORK/live/key" "$WORK/replay/key"; }
 
-# agree NAME "SERVER OPTIONS" "TCPDUMP OPTIONS" [REPLAY OPTION...] <PLAN
+# agree NAME "SERVER OPTIONS" "TCPDUMP OPTIONS" [REPLAY OPTION...] <PLAN: LIVE are further options of the agent
 agree() {
 	local name=$1 server=$2 tap=$3 plan out dropped=
 	shift 3
@@ -32,12 +40,14 @@ agree() {
 	keep_key
 	# shellcheck disable=SC2086
 	modelserver_start $server || { fail "$name" "the model server did not start: $(cat "$WORK/modelserver.log")"; return; }
+	[ -z "${FRONT:-}" ] || "$FRONT" "127.0.0.1:$PORT" || { fail "$name" "no front"; server_end; return; }
 	# shellcheck disable=SC2086
 	if ! capture_start "$WORK/$name.pcap" $tap; then
 		fail "$name" "tcpdump: $(tail -2 "$WORK/tcpdump.log")"
-	elif ! weir_start --port "$PORT" --state "$WORK/live" --ring-size 16777216; then
+	# shellcheck disable=SC2086
+	elif ! weir_start --port "$PORT" --state "$WORK/live" --ring-size 16777216 ${LIVE:-}; then
 		fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"
-	elif ! drive "${TARGET:-127.0.0.1}:$PORT" <<<"$plan"; then
+	elif ! "${DRIVE:-drive}" "${TARGET:-127.0.0.1}:$PORT" <<<"$plan"; then
 		fail "$name" "$(drive_errors)"
 		weir_stop >/dev/null
 	else
@@ -163,6 +173,44 @@ agree aborted "--tokens-per-s 50" "-i lo" <<'PLAN'
 {"clients": [{"src": "127.0.0.11", "count": 5, "requests": [{"stream": true, "usage": true, "tokens": 1000, "abort_after": 7, "repeat": 2},
   {"stream": true, "usage": true, "tokens": 9}]}]}
 PLAN
+
+# Who is believed: the same by live and by capture.
+LIVE="--trusted-proxy 127.0.0.16/31 --trusted-header x-forwarded-for" agree trusted "" "-i lo" --trusted-proxy 127.0.0.16/31 --trusted-header x-forwarded-for <<'PLAN'
+{"clients": [{"src": "127.0.0.16", "count": 2, "requests": [{"tokens": 5, "headers": {"X-Forwarded-For": "198.51.100.9, 203.0.113.7", "X-Real-IP": "203.0.113.8"}, "repeat": 3}]},
+  {"src": "127.0.0.41", "requests": [{"tokens": 5, "headers": {"X-Forwarded-For": "203.0.113.66"}, "repeat": 3}]}]}
+PLAN
+believed() {
+	jq -se 'map(.client_ip) | sort == ([range(3) | "127.0.0.41"] + [range(6) | "203.0.113.7"])' "$WORK/trusted.jsonl" >/dev/null &&
+		grep -q 'x-forwarded-for believed 6 x-forwarded-for ignored 3' "$WORK/replay.log" || return
+	"$WEIR" replay --trusted-proxy 127.0.0.1/8 "$WORK/trusted.pcap" 2>"$WORK/replay.log"
+	[ $? -eq 2 ] && grep -q 'bits set behind its prefix' "$WORK/replay.log" || return
+	"$WEIR" replay --trusted-proxy 127.0.0.1 "$WORK/trusted.jsonl" 2>"$WORK/replay.log"
+	[ $? -eq 2 ] && grep -q 'are for captures' "$WORK/replay.log"
+}
+if case_wanted trusted; then
+	if believed; then ok believed; else fail believed "$(tail -3 "$WORK/replay.log")"; fi
+fi
+
+# HTTP/2 in clear text: streams side by side on one connection, and the switch to it from HTTP/1.
+h2c() {
+	local url body='{"model":"weir-tiny","messages":[{"role":"user","content":"why"}],"max_tokens":20,"ignore_eos":true'
+	local stream="$body,\"stream\":true,\"stream_options\":{\"include_usage\":true}}" ask=(-sf -H 'content-type: application/json')
+	url=http://127.0.0.1:$PORT/v1/chat/completions
+	printf '%s' "$stream" >"$WORK/h2c.body"
+	h2load -n 8 -c 2 -m 4 -t 1 -d "$WORK/h2c.body" -H 'content-type: application/json' "$url" >"$WORK/h2load.txt" 2>&1 && grep -q '^status codes: 8 2xx' "$WORK/h2load.txt" &&
+		curl "${ask[@]}" --http2-prior-knowledge -d "$body}" "$url" -o /dev/null && curl "${ask[@]}" --http2 -d "$stream" "$url" -o /dev/null &&
+		curl "${ask[@]}" --http1.1 -d "$body}" "$url" -o /dev/null
+}
+if case_wanted h2c && ! { command -v caddy && command -v h2load; } >/dev/null; then
+	skip h2c "caddy or h2load is not installed"
+elif case_wanted h2c; then
+	DRIVE=h2c FRONT=caddy_start agree h2c "" "-i lo" </dev/null
+	if jq -se 'length == 11 and all(.completion_tokens == 20 and .finish_reason == "length") and (map(select(.stream)) | length) == 9' "$WORK/h2c.jsonl" >/dev/null; then
+		ok h2c-records
+	else
+		fail h2c-records "$(head -3 "$WORK/h2c.jsonl")"
+	fi
+fi
 
 # The library is asked for when a capture is opened, not before.
 if case_wanted lazy; then
