@@ -87,12 +87,13 @@ real() {
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
 	wait_for 60 curl -sf -o /dev/null "http://127.0.0.1:$PORT/health" || { fail real "the server did not start: $(tail -1 "$WORK/llama.log")"; return; }
-	if ! tr '\0' '\n' <"/proc/$SERVER_PID/maps" | grep -q 'libllama\.so'; then
+	weir_start --port "$PORT" || { fail real "weir did not attach: $(tail -2 "$WEIR_LOG")"; server_end; return; }
+	if ! grep -q "counting what llama.cpp computes for port $PORT" "$WEIR_LOG" && ! nm "$llama" "$(dirname "$llama")"/libllama.so* 2>/dev/null | grep -q ' T llama_decode'; then
 		skip real "$llama is linked statically and stripped"
+		weir_stop >/dev/null
 		server_end
 		return
 	fi
-	weir_start --port "$PORT" || { fail real "weir did not attach: $(tail -2 "$WEIR_LOG")"; server_end; return; }
 	for i in 1 2 3 4 5; do ask "{\"prompt\":\"The river rose $i metres over night and\",\"max_tokens\":16}"; done
 	got=$(counted)
 	weir_stop >"$WORK/stop" || { fail real "$(cat "$WORK/stop")"; server_end; return; }

@@ -3,29 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 suite_needs ss nginx curl jq
 
-# gateway_start "PROXY DIRECTIVES" [FRONT-ADDRESS]: nginx before the server; sets GATEWAY. It comes to the server from 127.0.0.9.
-gateway_start() {
-	port_new
-	GATEWAY=$PORT
-	mkdir -p "$WORK/nginx"
-	cat >"$WORK/nginx.conf" <<-CONF
-		worker_processes 1; daemon off; pid $WORK/nginx/pid; error_log $WORK/nginx/error.log; user root;
-		events { worker_connections 1024; }
-		http {
-		  access_log off; client_body_temp_path $WORK/nginx/body; proxy_temp_path $WORK/nginx/proxy;
-		  fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
-		  upstream model { server 127.0.0.1:$BACKEND; keepalive 16; }
-		  server { listen 127.0.0.1:$GATEWAY;
-		    location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; proxy_bind 127.0.0.9;
-		      $1 } }
-		}
-	CONF
-	nginx -c "$WORK/nginx.conf" -p "$WORK/nginx" 2>"$WORK/nginx.log" &
-	GATEWAY_PID=$!
-	PIDS+=("$GATEWAY_PID")
-	wait_for 10 curl -sf -o /dev/null "http://127.0.0.1:$GATEWAY/health"
-}
-
 # Clients of many addresses, each with a chain of its own making, keys and users.
 PLAN='{"model": "weir-tiny", "clients": [
   {"src": "127.0.0.11", "count": 12, "requests": [
@@ -45,7 +22,7 @@ behind() {
 	case_wanted "$name" || return 0
 	if ! modelserver_start; then fail "$name" "no server"; return; fi
 	BACKEND=$PORT
-	if ! gateway_start "$directives"; then fail "$name" "nginx did not start: $(tail -1 "$WORK/nginx.log")"; return; fi
+	if ! gateway_start "$BACKEND" "proxy_bind 127.0.0.9; $directives"; then fail "$name" "nginx did not start: $(tail -1 "$WORK/nginx.log")"; return; fi
 	if ! weir_start --port "$BACKEND" "$@"; then fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"; return; fi
 	if ! drive "127.0.0.1:$GATEWAY" <<<"$PLAN"; then why=$(drive_errors); fi
 	settle
@@ -99,7 +76,7 @@ CHECK='i["named"]["forwarded"] == 136' \
 hidden() {
 	local name=hidden-clients why= i
 	case_wanted "$name" || return 0
-	modelserver_start && BACKEND=$PORT && gateway_start "$XFF" || { fail "$name" "no server"; return; }
+	modelserver_start && BACKEND=$PORT && gateway_start "$BACKEND" "proxy_bind 127.0.0.9; $XFF" || { fail "$name" "no server"; return; }
 	for i in hidden believed; do
 		printf '[weir]\nport = %s\n%s\n' "$BACKEND" "$([ $i = believed ] && echo 'trusted-proxy = 127.0.0.9')" >"$WORK/weir.conf"
 		weir_start --config "$WORK/weir.conf" || { fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"; return; }

@@ -4,26 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 suite_needs ss nginx curl jq "$PYTHON"
 
-nginx_before() { # BACKEND: sets GATEWAY and GATEWAY_PID
-	port_new
-	GATEWAY=$PORT
-	mkdir -p "$WORK/nginx"
-	cat >"$WORK/nginx.conf" <<-CONF
-		worker_processes 2; daemon off; pid $WORK/nginx/pid; error_log $WORK/nginx/error.log; user root;
-		events { worker_connections 1024; }
-		http {
-		  access_log off; client_body_temp_path $WORK/nginx/body; proxy_temp_path $WORK/nginx/proxy;
-		  fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
-		  upstream model { server 127.0.0.1:$1; keepalive 16; }
-		  server { listen 127.0.0.1:$GATEWAY; location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } }
-		}
-	CONF
-	nginx -c "$WORK/nginx.conf" -p "$WORK/nginx" 2>"$WORK/nginx.log" &
-	GATEWAY_PID=$!
-	PIDS+=("$GATEWAY_PID")
-	wait_for 10 curl -sf -o /dev/null "http://127.0.0.1:$GATEWAY/health"
-}
-
 PLAN='{"model": "weir-tiny", "clients": [{"src": "127.0.0.11", "count": 8, "requests": [
   {"tokens": 9, "repeat": 3}, {"stream": true, "usage": true, "tokens": 40, "repeat": 3}, {"stream": true, "tokens": 7}, {"api": "embedding"}]},
   {"src": "127.0.0.31", "keepalive": false, "count": 2, "requests": [{"tokens": 12, "repeat": 6}]}]}'
@@ -63,7 +43,7 @@ PY
 
 modelserver_start || { fail "$SUITE" "no server"; suite_end; }
 BACKEND=$PORT
-nginx_before "$BACKEND" || { fail "$SUITE" "nginx did not start: $(tail -1 "$WORK/nginx.log")"; suite_end; }
+gateway_start "$BACKEND" || { fail "$SUITE" "nginx did not start: $(tail -1 "$WORK/nginx.log")"; suite_end; }
 
 if case_wanted nginx; then
 	why=

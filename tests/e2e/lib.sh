@@ -111,6 +111,29 @@ modelserver_start() {
 
 server_end() { end_pid "$SERVER_PID"; SERVER_PID=; }
 
+# gateway_start BACKEND ["NGINX DIRECTIVES"]: nginx before the server on that port, with these in its location; sets GATEWAY (its port) and GATEWAY_PID.
+gateway_start() {
+	local PORT
+	port_new
+	GATEWAY=$PORT
+	mkdir -p "$WORK/nginx"
+	cat >"$WORK/nginx.conf" <<-CONF
+		worker_processes 2; daemon off; pid $WORK/nginx/pid; error_log $WORK/nginx/error.log; user root;
+		events { worker_connections 1024; }
+		http {
+		  access_log off; client_body_temp_path $WORK/nginx/body; proxy_temp_path $WORK/nginx/proxy;
+		  fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
+		  upstream model { server 127.0.0.1:$1; keepalive 16; }
+		  server { listen 127.0.0.1:$GATEWAY;
+		    location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; ${2:-} } }
+		}
+	CONF
+	nginx -c "$WORK/nginx.conf" -p "$WORK/nginx" 2>"$WORK/nginx.log" &
+	GATEWAY_PID=$!
+	PIDS+=("$GATEWAY_PID")
+	wait_for 10 curl -s -o /dev/null "http://127.0.0.1:$GATEWAY/health"
+}
+
 # truth_now FILE: what the running modelserver knows.
 truth_now() {
 	rm -f "$TRUTH"

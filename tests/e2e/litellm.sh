@@ -29,12 +29,12 @@ proxy_start() {
 		litellm_settings: {telemetry: false, num_retries: 0}
 		router_settings: {num_retries: 0, disable_cooldowns: true}
 	YAML
-	port_new
+	[ -n "${SAME_PORT:-}" ] || port_new
 	PROXY=$PORT
 	(cd "$WORK" && exec "$CACHE/litellm/bin/litellm" --config "$WORK/proxy.yaml" --host 127.0.0.1 --port "$PROXY" "$@") >"$WORK/proxy.log" 2>&1 &
 	PROXY_PID=$!
 	PIDS+=("$PROXY_PID")
-	server_up "$PROXY_PID" 180 "http://127.0.0.1:$PROXY/health/liveliness"
+	server_up "$PROXY_PID" 180 "http${TLS:+s}://127.0.0.1:$PROXY/health/liveliness"
 }
 
 on() { ! case_wanted "$1" || case_run "$1" "$PROXY" "${@:2}"; } # NAME [COMPARE OPTIONS...] [-- RECORD OPTIONS...] <PLAN: the proxy's port is watched
@@ -128,4 +128,53 @@ both both-watched <<'PLAN'
 {"model": "behind", "key": "sk-weir-two", "clients": [{"src": "127.0.0.11", "count": 20, "requests": [
   {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"tokens": 300}, {"stream": true, "usage": true, "tokens": 5}]}]}
 PLAN
+
+# ---- as it is run: each start of the proxy takes its time, so only where servers are asked for ---------------------------------------
+[ -n "${WEIR_TEST_SERVERS:-}" ] || { skip "$SUITE-ways" "TLS, granian, hypercorn, gunicorn, llama-server behind: opt-in, make test-servers"; suite_end; }
+SOFTWARE='litellm/[0-9]+\.[0-9.a-z-]+' PORT=$PROXY
+SAYS="watching port $PROXY \\(litellm, pid $PROXY_PID" named auto "$SOFTWARE" mock sk-weir-one sk-weir-two -- --auto
+if command -v nginx >/dev/null; then behind_nginx nginx "$SOFTWARE" mock sk-weir-one sk-weir-two; else skip nginx "nginx is not installed"; fi
+
+# A real engine behind it.
+LLAMA=${WEIR_LLAMA_SERVER:-$CACHE/llama/bin/llama-server} GGUF=${WEIR_DATA:-$ROOT/../shared/data}/models/tiny-synth.gguf
+if [ -x "$LLAMA" ] && [ -r "$GGUF" ]; then
+	server_end
+	"$LLAMA" -m "$GGUF" --alias weir-tiny --host 127.0.0.1 --port "$BACKEND" -c 65536 -np 4 -t 1 --offline >"$WORK/llama.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	server_up "$SERVER_PID" 60 "http://127.0.0.1:$BACKEND/health" || fail llama-behind "llama-server did not start: $(tail -1 "$WORK/llama.log")"
+	# llama-server closes after a stream although it announced keep-alive: LiteLLM, on that connection once more, answers 500
+	double_hop llama-behind "$PROXY" "$BACKEND" <<'PLAN'
+{"model": "behind", "key": "sk-weir-one", "clients": [{"src": "127.0.0.11", "count": 6, "requests": [
+  {"tokens": 12, "natural": true, "expect": [200, 500]}, {"stream": true, "usage": true, "tokens": 57, "natural": true, "expect": [200, 500]},
+  {"stream": true, "usage": true, "tokens": 5, "natural": true, "expect": [200, 500]}]}]}
+PLAN
+else
+	skip llama-behind "no llama-server ($LLAMA) or no model ($GGUF)"
+fi
+
+proxy_restart() { proxy_start "$BACKEND" && SERVER_PID=$PROXY_PID; }
+AGAIN='{"model": "mock", "key": "sk-weir-one", "clients": [{"src": "127.0.0.11", "count": 3, "requests": [{"natural": true, "repeat": 2}, {"stream": true, "usage": true, "natural": true, "repeat": 2}]}]}'
+server_end
+SERVER_PID=$PROXY_PID
+HOW=-TERM restarted restart litellm proxy_restart <<<"$AGAIN"
+end_pid "$SERVER_PID"
+
+# way NAME SAYS OPTION...: the proxy run in another way is found, and is the same.
+way() {
+	local name=$1 says=$2
+	shift 2
+	case_wanted "$name" || return 0
+	if proxy_start "$BACKEND" "$@"; then
+		PORT=$PROXY SAYS=$says named "$name" "$SOFTWARE" mock sk-weir-one sk-weir-two -- --auto
+	else
+		fail "$name" "the proxy did not start: $(tail -3 "$WORK/proxy.log")"
+	fi
+	end_pid "$PROXY_PID"
+}
+way granian '' --run_granian
+way gunicorn '' --run_gunicorn
+if [ -x "$CACHE/litellm/bin/hypercorn" ]; then way hypercorn '' --run_hypercorn; else skip hypercorn "not installed beside LiteLLM ($CACHE/litellm/bin/pip install hypercorn)"; fi
+certificate_make || fail tls "no certificate: $(tail -1 "$WORK/openssl.log")"
+TLS=true way tls 'metering TLS in .*libssl' --ssl_keyfile_path "$TLS_KEY" --ssl_certfile_path "$TLS_CERT"
 suite_end

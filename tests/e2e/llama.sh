@@ -28,11 +28,11 @@ if [ -z "$LLAMA" ] && [ "${WEIR_LLAMA_INSTALL:-0}" = 1 ]; then
 fi
 
 llama_start() { # llama_start OPTION...
-	port_new
+	[ -n "${SAME_PORT:-}" ] || port_new
 	"$LLAMA" -m "$GGUF" --alias tiny --host 127.0.0.1 --port "$PORT" -c 65536 -np 4 -t 1 --offline "$@" >"$WORK/llama.log" 2>&1 &
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
-	wait_for 60 curl -sf -o /dev/null "http://127.0.0.1:$PORT/health"
+	wait_for 60 curl -skf -o /dev/null "http${TLS:+s}://127.0.0.1:$PORT/health"
 }
 
 python_start() {
@@ -41,6 +41,31 @@ python_start() {
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
 	wait_for 60 curl -sf -o /dev/null "http://127.0.0.1:$PORT/v1/models"
+}
+
+# Streams that clients break off: what the engine computes for them (their prompts most of all; it stops writing at once) is told to nobody.
+# Five minutes of what is usual come first.
+unbilled() {
+	local name=unbilled why=
+	case_wanted "$name" || return 0
+	[ -n "${WEIR_TEST_SERVERS:-}" ] || { skip "$name" "takes nine minutes, opt-in: make test-servers"; return; }
+	llama_start || { fail "$name" "the server did not start: $(tail -1 "$WORK/llama.log")"; return; }
+	weir_start --port "$PORT" || { fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"; server_end; return; }
+	if ! grep -q "counting what llama.cpp computes for port $PORT" "$WEIR_LOG"; then
+		skip "$name" "$LLAMA does not tell where it computes"
+	else
+		DRIVE_TIMEOUT=120 drive "127.0.0.1:$PORT" <<<'{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "keepalive": false, "rate": 1, "duration": 340,
+			"requests": [{"tokens": 100}, {"stream": true, "usage": true, "tokens": 100}]}]}' || why=$(drive_errors)
+		[ ! -s "$WEIR_OUT" ] || why="$why; told before anything happened: $(cat "$WEIR_OUT")"
+		drive "127.0.0.1:$PORT" <<<'{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 2, "keepalive": false, "rate": 0.7, "duration": 150,
+			"requests": [{"stream": true, "usage": true, "prompt_bytes": 3000, "tokens": 8000, "abort_after": 1}]}]}' || why="$why; $(drive_errors)"
+		weir_stop >"$WORK/stop" || why="$why; $(cat "$WORK/stop")"
+		jq -se --arg p ":$PORT" 'map(select(.class == "unbilled_compute" and .event == "open" and .scope.kind == "server" and (.scope.value | contains($p)))) | length == 1' \
+			"$WEIR_OUT" >/dev/null || why="$why; events: $(jq -c '[.event, .class, .scope, .summary]' "$WEIR_OUT")"
+	fi
+	[ -z "$WEIR_PID" ] || weir_stop >/dev/null
+	if [ -n "$why" ]; then fail "$name" "${why#; }"; else ok "$name"; fi
+	server_end
 }
 
 # on NAME STARTER "OPTIONS" [COMPARE OPTIONS...] <PLAN
@@ -95,6 +120,35 @@ PLAN
 	on embeddings llama_start "--embeddings --pooling mean" <<'PLAN'
 {"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [{"api": "embedding", "repeat": 3}]}]}
 PLAN
+	on rerank llama_start "--reranking" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "hangs_up": true, "requests": [
+  {"api": "embedding", "path": "/v1/rerank", "extra": {"query": "high water", "documents": ["The river rises", "The mill is dry"]}, "repeat": 2},
+  {"api": "embedding", "path": "/reranking", "extra": {"query": "high water", "documents": ["The river rises"]}}]}]}
+PLAN
+	# As it is run: found by itself, keys, TLS, a proxy in front, restarts.
+	keys="--api-key sk-weir-llama-one,sk-weir-llama-two" software='llama\.cpp/b[0-9]+-[0-9a-z]+'
+	if case_wanted auto || case_wanted nginx; then
+		# shellcheck disable=SC2086
+		llama_start $keys || fail auto "the server did not start: $(tail -1 "$WORK/llama.log")"
+		SAYS="watching port $PORT \(llama\.cpp, pid $SERVER_PID" named auto "$software" tiny sk-weir-llama-one sk-weir-llama-two -- --auto
+		if command -v nginx >/dev/null; then behind_nginx nginx "$software" tiny sk-weir-llama-one sk-weir-llama-two; else skip nginx "nginx is not installed"; fi
+		server_end
+	fi
+	if case_wanted tls || case_wanted tls-restart; then
+		TLS=true
+		certificate_make || fail tls "no certificate: $(tail -1 "$WORK/openssl.log")"
+		# shellcheck disable=SC2086
+		llama_start $keys --ssl-key-file "$TLS_KEY" --ssl-cert-file "$TLS_CERT" || fail tls "the server did not start: $(tail -1 "$WORK/llama.log")"
+		SAYS='metering TLS in .*libssl' named tls "$software" tiny sk-weir-llama-one sk-weir-llama-two -- --auto
+		# shellcheck disable=SC2086
+		restarted tls-restart llama.cpp llama_start $keys --ssl-key-file "$TLS_KEY" --ssl-cert-file "$TLS_CERT" <<'PLAN'
+{"model": "tiny", "tls": true, "key": "sk-weir-llama-one", "clients": [{"src": "127.0.0.11", "count": 4, "hangs_up": true, "requests": [
+  {"tokens": 12, "repeat": 2}, {"stream": true, "usage": true, "tokens": 57, "repeat": 2}]}]}
+PLAN
+		server_end
+		TLS=
+	fi
+	unbilled
 	# A file with random weights ends by itself and writes what is not UTF-8.
 	if [ -r "$MODELS/tiny-rand.gguf" ]; then
 		GGUF=$MODELS/tiny-rand.gguf

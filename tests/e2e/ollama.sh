@@ -13,7 +13,7 @@ fi
 server_asked ollama "${WEIR_OLLAMA_INSTALL_S:-3000}" || suite_end
 
 ollama_start() { # sets PORT and SERVER_PID
-	port_new
+	[ -n "${SAME_PORT:-}" ] || port_new
 	export HOME=$WORK/ollama OLLAMA_HOST=127.0.0.1:$PORT OLLAMA_MODELS=$WORK/ollama/models OLLAMA_NO_CLOUD=1 OLLAMA_NUM_PARALLEL=4 OLLAMA_CONTEXT_LENGTH=4096
 	mkdir -p "$WORK/ollama"
 	"$CACHE/ollama/bin/ollama" serve >"$WORK/ollama.log" 2>&1 &
@@ -77,6 +77,36 @@ on errors -- --ends <<'PLAN'
   {"api": "ollama-chat", "body": "{bad", "expect": 400}, {"body": "{bad", "expect": 400}, {"api": "ollama-generate", "model": "nowhere", "expect": 404},
   {"model": "nowhere", "stream": true, "expect": 404}, {"api": "get", "path": "/nowhere", "expect": 404}, {"api": "get", "path": "/api/tags"},
   {"api": "get", "path": "/api/version"}, {"api": "get", "path": "/"}, {"api": "ollama-chat", "tokens": 4, "natural": true}]}]}
+PLAN
+# As it is run: found by itself, behind nginx, with its runner watched, too, ended and started again. It looks at no key, but clients send them.
+SAYS="watching port $PORT \\(ollama, pid $SERVER_PID" named auto 'ollama(/[0-9.]+)?' tiny sk-weir-ollama-one sk-weir-ollama-two -- --auto
+if command -v nginx >/dev/null; then behind_nginx nginx 'ollama(/[0-9.]+)?' tiny sk-weir-ollama-one sk-weir-ollama-two; else skip nginx "nginx is not installed"; fi
+RUNNER=$(pgrep -P "$SERVER_PID" -af runner | sed -n 's/.* --port \([0-9]*\).*/\1/p')
+double_hop runner "$PORT" "$RUNNER" <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 4, "requests": [
+  {"api": "ollama-chat", "tokens": 12, "natural": true}, {"api": "ollama-generate", "stream": true, "tokens": 40, "natural": true},
+  {"tokens": 12, "natural": true}, {"stream": true, "usage": true, "tokens": 40, "natural": true}]}]}
+PLAN
+# Its runner is the same file, and keeps its symbols. It says how long prompts are, not how much of them its cache had.
+if case_wanted engine; then
+	why=
+	if weir_start --port "$PORT"; then
+		drive "127.0.0.1:$PORT" <<<'{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 2, "requests": [
+			{"api": "ollama-generate", "tokens": 30, "natural": true, "repeat": 2}, {"api": "ollama-chat", "stream": true, "tokens": 30, "natural": true, "repeat": 2}]}]}' || why=$(drive_errors)
+		sleep 2 # counters of engines are read every second
+		computed=$(stat_of engine.tokens) nowhere=$(stat_of engine.unattributed)
+		weir_stop >"$WORK/stop" || why="$why; $(cat "$WORK/stop")"
+		grep -q "counting what Ollama computes for port $PORT" "$WEIR_LOG" || why="$why; not said: $(cat "$WEIR_LOG")"
+		jq -e --argjson n "$computed" '.total | $n >= .completion_tokens and $n <= .prompt_tokens + .completion_tokens' "$TOLD" >/dev/null || why="$why; computed $computed, told $(jq -c .total "$TOLD")"
+		[ "$nowhere" = 0 ] || why="$why; $nowhere tokens of nobody"
+	else
+		why="weir did not attach: $(tail -2 "$WEIR_LOG")"
+	fi
+	if [ -n "$why" ]; then fail engine "${why#; }"; else ok engine; fi
+fi
+HOW=-TERM restarted restart ollama ollama_start <<'PLAN'
+{"model": "tiny", "clients": [{"src": "127.0.0.11", "count": 3, "requests": [
+  {"api": "ollama-chat", "tokens": 12, "natural": true}, {"stream": true, "usage": true, "tokens": 40, "natural": true, "repeat": 2}]}]}
 PLAN
 estimates ollama-one-at-a-time "--seeded --pairs 20" "--seeded --median 50"
 estimates ollama-eight-clients "--seeded --clients 8 --pairs 4 --seed 3" "--seeded --median 50"

@@ -7,5 +7,5 @@ dir=$1
 
 mkdir -p "$dir"
 [ -x "$dir/bin/python" ] || "${PYTHON:-python3}" -m venv "$dir"
-"$dir/bin/python" -m pip --disable-pip-version-check --quiet install --no-cache-dir "litellm[proxy]${WEIR_LITELLM_VERSION:+==$WEIR_LITELLM_VERSION}"
+"$dir/bin/python" -m pip --disable-pip-version-check --quiet install --no-cache-dir "litellm[proxy]${WEIR_LITELLM_VERSION:+==$WEIR_LITELLM_VERSION}" hypercorn
 touch "$dir/complete"
