@@ -338,12 +338,13 @@ static __noinline __u32 lock_take(__u32 *lock)
  * The connection is over and nobody else is at it: what is still in flight has been aborted.
  *
  * A reset in the middle of a response leaves a ghost: the server may be inside a send that TCP carries out before it looks at
- * the reset, and those bytes still leave. They are scanned and added; user space takes the entry away soon after.
+ * the reset, and those bytes still leave. They are scanned and added; user space takes the entry away soon after. Of TLS they are
+ * ciphertext and add nothing, but without the ghost they would look like another connection, and a blind one.
  */
-static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now, bool reset)
+static __noinline void bury(struct weir_conn *c, const struct weir_conn_key *k, __u64 now)
 {
-	bool raw = c->flags & WEIR_C_RAW;
-	bool ghost = reset && (raw || ((c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN))) && !(c->flags & WEIR_C_TLS);
+	bool raw = c->flags & WEIR_C_RAW, inflight = raw || ((c->reply.flags & WEIR_R_COUNTED) && (c->out.p.flags & WEIR_P_SCAN));
+	bool ghost = (c->flags & WEIR_C_CUT) && (inflight || (c->flags & WEIR_C_TLS));
 	struct weir_conn_key key;
 	struct weir_client *cl = client_of(k, now);
 
@@ -635,7 +636,7 @@ static __always_inline struct weir_conn *conn_of(struct segment *g, int dir, __u
 	 */
 	if (c && dir == WEIR_REQUEST && g->tcp.valid && g->tcp.fresh && (c->in.flags & WEIR_S_STARTED) && g->len &&
 	    c->first - g->tcp.rcv_nxt > g->tcp.rcv_end - g->tcp.rcv_nxt) {
-		bury(c, &g->key, now, false);
+		bury(c, &g->key, now);
 		c = NULL;
 	}
 	if (c || !g->len)
@@ -699,7 +700,7 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 		g->fin = g->rst = 0;
 	}
 	if (c->flags & WEIR_C_GHOST) {
-		if (dir == WEIR_RESPONSE && g->len)
+		if (dir == WEIR_RESPONSE && g->len && !(c->flags & WEIR_C_TLS))
 			haunt(skb, g, c, now);
 		return;
 	}
@@ -724,10 +725,10 @@ static __always_inline void segment(struct __sk_buff *skb, struct segment *g, in
 	if (g->fin)
 		s->flags |= WEIR_S_FIN;
 	if (g->rst || (c->in.flags & c->out.flags & WEIR_S_FIN))
-		__sync_fetch_and_or(&c->flags, WEIR_C_DYING);
+		__sync_fetch_and_or(&c->flags, g->rst && dir == WEIR_REQUEST ? WEIR_C_DYING | WEIR_C_CUT : WEIR_C_DYING);
 	if (__sync_fetch_and_add(&c->users, -1) == 1 && (c->flags & WEIR_C_DYING) &&
 	    !(__sync_fetch_and_or(&c->flags, WEIR_C_DEAD) & WEIR_C_DEAD))
-		bury(c, &g->key, now, g->rst && dir == WEIR_REQUEST);
+		bury(c, &g->key, now);
 }
 #endif
 

@@ -197,8 +197,8 @@ static __noinline int bind(struct weir_tls_object *o, __u64 object, __u64 sock, 
 	c = bpf_map_lookup_elem(&weir_conns, &key);
 	if (!c || (c->flags & (WEIR_C_DEAD | WEIR_C_GHOST)))
 		return 0; /* no room for it, or over */
-	if (!certain && c->tls && c->tls != object && object_find(c->tls))
-		return 0; /* another object's */
+	if (!certain && c->tls && c->tls != object && (((c->in.flags | c->out.flags) & WEIR_S_PLAIN) || object_find(c->tls)))
+		return 0; /* another object's, or was: a connection has one for all its life */
 	c->tls = object;
 	if (!(c->flags & WEIR_C_TLS)) {
 		stat_add(WEIR_STAT_TLS, 1);
@@ -222,7 +222,8 @@ static __always_inline void consume(struct weir_tls_thread *t, struct weir_tls_o
 	if (sock && o->sock != sock && !(o->flags & WEIR_TLS_INSIDE)) {
 		struct weir_conn *c = o->conn ? bpf_map_lookup_elem(&weir_conns, &o->key) : NULL;
 
-		if (!c || c->id != o->conn) /* free, or its connection is over and we missed the object's end */
+		/* free, or its connection is over and we missed the object's end */
+		if (!c || c->id != o->conn || (c->flags & (WEIR_C_DEAD | WEIR_C_GHOST)))
 			bind(o, object, sock, false);
 	}
 }
@@ -270,7 +271,7 @@ static __always_inline void feed(struct weir_tls_object *o)
 	o->small = 0;
 	if (__sync_fetch_and_add(&c->users, -1) == 1 && (c->flags & WEIR_C_DYING) &&
 	    !(__sync_fetch_and_or(&c->flags, WEIR_C_DEAD) & WEIR_C_DEAD))
-		bury(c, &o->key, now, false);
+		bury(c, &o->key, now);
 }
 
 /* A few bytes of a head that is read byte by byte. Whether it is time to feed them: at the head's end, or when the room is full. */
@@ -488,7 +489,11 @@ static __always_inline int socket_call(struct sock *sk, long n, bool sends)
 		return 0;
 	}
 	if (!sends) {
-		t->fresh = (__u64)sk;
+		/* what brings nothing is no ciphertext for the next object; nor does it part this socket's last read from its own */
+		if (n > 0)
+			t->fresh = (__u64)sk;
+		else if (t->fresh != (__u64)sk)
+			t->fresh = 0;
 		t->wrote = 0;
 		return 0;
 	}

@@ -46,6 +46,7 @@ struct weir_request {
 #define WEIR_C_TLS 32       /* its segments are ciphertext; what is metered comes from the server's TLS library (bpf/tls.bpf.c) */
 #define WEIR_C_RAW 64       /* speaks HTTP/2: its bytes go up as they are */
 #define WEIR_C_UPGRADED 128 /* ... since it was asked to by request out.request, which stream 1 answers */
+#define WEIR_C_CUT 256      /* over, by the client's reset */
 
 struct weir_conn {
 	__u64 id;      /* user space relies on the first four fields staying here */

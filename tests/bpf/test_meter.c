@@ -527,6 +527,28 @@ static void tls_is_no_rubbish(void **state)
 	assert_int_equal(stat_get(m, WEIR_STAT_TLS_BLIND), 1);
 }
 
+/* The client resets; what leaves the server yet is answered by more resets. It is one connection, and lost once. */
+static void tls_reset_in_flight(void **state)
+{
+	struct flow f = flow_make(0x0a000005, 1000);
+	uint64_t conns = stat_get(m, WEIR_STAT_TLS), blind = stat_get(m, WEIR_STAT_TLS_BLIND);
+
+	(void)state;
+	packets(m, &f, WEIR_REQUEST, CLIENT_HELLO, 11, 0);
+	packets(m, &f, WEIR_RESPONSE, "\x16\x03\x03\x00\x7a\x02", 6, 0);
+	flow_rst(m, &f, WEIR_REQUEST);
+	for (int i = 0; i < 3; i++) {
+		packets(m, &f, WEIR_RESPONSE, "\x17\x03\x03\x00\x05", 5, 0);
+		flow_rst(m, &f, WEIR_REQUEST);
+	}
+	assert_int_equal(stat_get(m, WEIR_STAT_TLS) - conns, 1);
+	assert_int_equal(stat_get(m, WEIR_STAT_TLS_BLIND) - blind, 1);
+	/* and the same four-tuple may come again */
+	f.cseq += 100000;
+	packets(m, &f, WEIR_REQUEST, CLIENT_HELLO, 11, 0);
+	assert_int_equal(stat_get(m, WEIR_STAT_TLS) - conns, 2);
+}
+
 /* A client that only pretends hides its own request at most. */
 static void tls_cannot_be_pretended(void **state)
 {
@@ -882,7 +904,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest cases[] = {
 		CASE(every_split),	 CASE(tunnels), CASE(retransmitted_and_overlapping), CASE(hole_in_response), CASE(attached_late), CASE(hole_in_request_body),
-		CASE(addresses),	 CASE(aborted),			      CASE(not_http), CASE(tls_is_no_rubbish), CASE(tls_cannot_be_pretended),	      CASE(absurd_framing), CASE(endless_head),
+		CASE(addresses),	 CASE(aborted),			      CASE(not_http), CASE(tls_is_no_rubbish), CASE(tls_reset_in_flight), CASE(tls_cannot_be_pretended),	      CASE(absurd_framing), CASE(endless_head),
 		CASE(clients_overflow),	 CASE(conns_overflow),		      CASE(ring_overrun),     CASE(ring_overrun_by_many), CASE(shed),	   CASE(prompt_blind),
 		CASE(times),		 CASE(role_is_not_content),	      CASE(gzip_goes_up_whole), CASE(bounded_slices), CASE(verifier_budget),
 	};

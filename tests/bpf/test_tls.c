@@ -431,6 +431,41 @@ static void no_theft(void **state)
 	pair_end(q);
 }
 
+/*
+ * One connection is over for the server, and its object freed; the next object's first call follows the read that said so, or a read
+ * of bytes that nobody wants any more. That socket is not its own.
+ */
+static void no_inheritance(void **state)
+{
+	struct pair p, q;
+	char room[1000];
+
+	(void)state;
+	needs_hook();
+	for (int rest = 0; rest < 2; rest++) {
+		p = pair_make(listener, port, (uint8_t)(44 + 2 * rest));
+		q = pair_make(listener, port, (uint8_t)(45 + 2 * rest));
+		greets(p, &object[13]);
+		asks(p, &object[13]);
+		answers(p, &object[13]);
+		SSL_free(&object[13]);
+		if (rest)
+			record_send(p.client, 10, 23);
+		shutdown(p.client, SHUT_WR);
+		assert_int_equal(recv(p.server, room, sizeof(room), 0) > 0, rest);
+		next = (struct script){ .sock = -1, .result = -1 };
+		SSL_do_handshake(&object[14]); /* asyncio: before anything was read of its socket */
+		greets(q, &object[14]);
+		asks(q, &object[14]);
+		answers(q, &object[14]);
+		counted((uint8_t)(44 + 2 * rest), 1);
+		counted((uint8_t)(45 + 2 * rest), 1);
+		SSL_free(&object[14]);
+		pair_end(p);
+		pair_end(q);
+	}
+}
+
 /* A child of a watched process is watched. */
 static void children(void **state)
 {
@@ -526,7 +561,7 @@ int main(void)
 		cmocka_unit_test(memory_bios),	     cmocka_unit_test(interleaved), cmocka_unit_test(socket_bios), cmocka_unit_test(address_used_again),
 		cmocka_unit_test(failures),	     cmocka_unit_test(byte_by_byte), cmocka_unit_test(partial_writes), cmocka_unit_test(outgoing),
 		cmocka_unit_test(paired_by_writing), cmocka_unit_test(no_theft),     cmocka_unit_test(children),	   cmocka_unit_test(comes_and_goes),
-		cmocka_unit_test(followed),
+		cmocka_unit_test(followed),	     cmocka_unit_test(no_inheritance),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
