@@ -6,6 +6,7 @@
 #include "cmd/calendar_file.h"
 #include "cmd/options.h"
 #include "decode/dialect_file.h"
+#include "detect/detect.h"
 
 #include <limits.h>
 
@@ -106,6 +107,8 @@ static const struct option_row rows[] = {
 	{ "config", OPTION_TEXT, AT(config), 0, 0, "FILE", "read options from a file: name = value", NULL },
 	{ "dialects", OPTION_TEXT, AT(dialects), 0, 0, "FILE", "read model servers' APIs of your own from a file", NULL },
 	{ "calendar", OPTION_TEXT, AT(calendar), 0, 0, "FILE", "what is known to come: events it explains are told one step less severe", NULL },
+	{ "sensitivity", OPTION_REAL, AT(sensitivity), DETECT_SENSITIVITY_MIN, DETECT_SENSITIVITY_MAX, "X", "below 1 fewer alarms, above it more (1; weir eval --calibrate proposes it)", NULL },
+	{ "alarms-per-week", OPTION_REAL, AT(alarms_per_week), 0.01, DETECT_ALARMS_MAX, "N", "let the sensitivity follow what has been seen: about so many false alarms a week", NULL },
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
 	{ "trusted-proxy", OPTION_CALL, 0, 0, 0, "ADDRESS[/BITS]", "believe this peer about who the client is; may be repeated", trusted_add },
 	{ "trusted-header", OPTION_CALL, 0, 0, 0, "NAME", "of a trusted proxy's headers this one alone: x-forwarded-for, forwarded, x-real-ip, ...", trusted_header_set },

@@ -28,6 +28,7 @@ struct agent_opts {
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
 	double cpu_limit_pct, memory_limit_mib, hook_limit_us;
 	double client_idle_s;
+	double sensitivity, alarms_per_week; /* 0: as shipped; none */
 	uint32_t max_accounts;
 };
 

@@ -77,6 +77,8 @@ static const char usage_text[] =
 	"  --bin SECONDS                  static: width of a bin (300)\n"
 	"  --sigma K                      static: deviations above the mean (3)\n"
 	"  --lateness SECONDS             how long the clock waits for late records (2)\n"
+	"  --sensitivity X                below 1 fewer alarms, above it more (1; weir eval --calibrate proposes it)\n"
+	"  --alarms-per-week N            let the sensitivity follow what has been seen: about so many false alarms a week\n"
 	"  --calendar FILE                what is known to come: events it explains are told one step less severe\n"
 	"  --state DIR                    go on from what was learnt before, and keep what is learnt (weir.db)\n"
 	"  --follow                       go on reading as the file grows, is truncated or rotated\n"
@@ -166,6 +168,7 @@ static int parse(struct replay *r, int argc, char **argv)
 		{ "format", required_argument, NULL, 'f' },   { "output", required_argument, NULL, 'o' }, { "detector", required_argument, NULL, 'd' },
 		{ "bin", required_argument, NULL, 'b' },      { "sigma", required_argument, NULL, 's' },  { "lateness", required_argument, NULL, 'l' },
 		{ "follow", no_argument, NULL, 'F' },         { "state", required_argument, NULL, 'S' },  { "calendar", required_argument, NULL, 'C' },
+		{ "sensitivity", required_argument, NULL, 'x' }, { "alarms-per-week", required_argument, NULL, 'a' },
 		{ "port", required_argument, NULL, 'p' },     { "records-out", required_argument, NULL, 'r' },
 		{ "trusted-proxy", required_argument, NULL, 't' }, { "trusted-header", required_argument, NULL, 'T' },
 		{ "help", no_argument, NULL, 'h' },           { 0 },
@@ -197,6 +200,12 @@ static int parse(struct replay *r, int argc, char **argv)
 			break;
 		case 'l':
 			e = number("lateness", optarg, 1e-3, 3600, &r->detect.lateness_s);
+			break;
+		case 'x':
+			e = number("sensitivity", optarg, DETECT_SENSITIVITY_MIN, DETECT_SENSITIVITY_MAX, &r->detect.sensitivity);
+			break;
+		case 'a':
+			e = number("alarms-per-week", optarg, 0.01, DETECT_ALARMS_MAX, &r->detect.alarms_per_week);
 			break;
 		case 'F':
 			r->follow = true;
@@ -247,6 +256,10 @@ static int parse(struct replay *r, int argc, char **argv)
 	}
 	if (r->calendar_path && r->detect.detector == DETECTOR_STATIC) {
 		log_error("replay: --detector static knows no --calendar");
+		return EXIT_USAGE;
+	}
+	if ((r->detect.sensitivity > 0 || r->detect.alarms_per_week > 0) && r->detect.detector == DETECTOR_STATIC) {
+		log_error("replay: --detector static knows no --sensitivity and no --alarms-per-week: --sigma is its own");
 		return EXIT_USAGE;
 	}
 	if (r->calendar_path && calendar_file_read(r->calendar_path, &r->calendar, why) < 0) {

@@ -4,12 +4,14 @@
 #include "cmd/cmd.h"
 #include "cmd/eval_score.h"
 #include "cmd/eval_trial.h"
+#include "detect/detect.h"
 
 #include <math.h>
 #include <time.h>
 
 #define WEEK_S 604800.0
 #define SHOWN_MAX 20 /* incidents that are listed */
+#define SENSITIVITY_TRIES 5 /* each reads the file once */
 #define FOUNDED_MIN 0.5 /* false alarms that may be expected in the file; from fewer nothing is told */
 
 struct level_result {
@@ -29,6 +31,8 @@ struct calibration {
 	bool founded;	 /* the file is long enough to tell what a week holds */
 	double bar[CLASS_COUNT]; /* proposed score; 0: as it is */
 	double remaining; /* warnings and criticals above them */
+	double sensitivity; /* proposed; 0: none */
+	double would_ring;  /* warnings and criticals at it, as tried */
 	struct level_result result[TRIAL_KINDS][TRIAL_LEVELS_MAX];
 	struct trial_sight blank[TRIAL_KINDS][TRIAL_TIMES_MAX];
 };
@@ -103,6 +107,48 @@ static int propose(struct calibration *c)
 		c->bar[k] = floor(score[dropped[k] - 1] * 10 + 1) / 10; /* one decimal is enough to type */
 		for (size_t i = dropped[k]; i < n && score[i] < c->bar[k]; i++)
 			c->remaining--; /* so close to it that it goes, too */
+	}
+	return 0;
+}
+
+/* Warnings and criticals that count. */
+static double loud(const struct calibration *c, const struct eval_stream *said)
+{
+	double n = 0;
+
+	for (size_t i = 0; i < said->incidents; i++)
+		n += counts(c, &said->incident[i]) && said->incident[i].severity >= SEVERITY_WARNING;
+	return n;
+}
+
+/*
+ * The tail of hourly peaks says where the bar should stand; what rings there is tried, since an incident that does not open changes what
+ * is learnt after it. From there the bar goes up while more ring than may, or down while fewer do.
+ */
+static int propose_sensitivity(struct calibration *c)
+{
+	double allowed = floor(c->false_per_week * c->weeks), s = floor(c->site.sensitivity * 100) / 100, least = INFINITY;
+	bool more = false, fewer = false;
+
+	if (!c->founded || !(s > 0))
+		return 0;
+	for (int i = 0; i < SENSITIVITY_TRIES && !(more && fewer) && s <= DETECT_SENSITIVITY_MAX; i++) {
+		struct eval_stream said = { 0 };
+		int r = site_retry(c->path, s, &c->classes, &said);
+		double ring = loud(c, &said);
+
+		eval_stream_done(&said);
+		if (r < 0)
+			return r;
+		more |= ring > allowed;
+		fewer |= ring <= allowed;
+		/* The loudest that is quiet enough; where none was, the quietest. */
+		if (ring <= allowed || ring < least) {
+			c->sensitivity = s;
+			c->would_ring = ring;
+		}
+		least = MIN(least, ring);
+		s = ring > allowed ? floor(s * 85) / 100 : ceil(s * 115) / 100;
 	}
 	return 0;
 }
@@ -251,6 +297,16 @@ static void text_proposal(const struct calibration *c, struct str *out)
 			str_addf(out, "  %-19s %6.1f\n", anomaly_class_name((enum anomaly_class)k), c->bar[k]);
 }
 
+static void text_sensitivity(const struct calibration *c, struct str *out)
+{
+	double low, high;
+
+	if (!(c->sensitivity > 0))
+		return;
+	eval_rate_bounds(c->would_ring, c->weeks, &low, &high);
+	str_addf(out, "\nOr let it open as much: --sensitivity %.2f, at which %.0f rang: %.1f a week (%.1f-%.1f).\n", c->sensitivity, c->would_ring, c->would_ring / c->weeks, low, high);
+}
+
 static void text_level(struct str *out, double level, int width)
 {
 	if (isnan(level))
@@ -339,6 +395,13 @@ static void write_json(const struct calibration *c, struct str *out)
 			json_kdouble(out, anomaly_class_name((enum anomaly_class)k), c->bar[k], 1);
 	json_end(out, '}');
 	json_rate(out, "expected", c->remaining, c->weeks);
+	json_key(out, "sensitivity");
+	if (c->sensitivity > 0) {
+		json_double(out, c->sensitivity, 2);
+		json_rate(out, "expected_at_sensitivity", c->would_ring, c->weeks);
+	} else {
+		json_null(out);
+	}
 	json_end(out, '}');
 	json_key(out, "trials");
 	json_begin(out, '[');
@@ -379,6 +442,7 @@ static int show(const struct calibration *c, bool json)
 	} else {
 		text_false(c, &out);
 		text_proposal(c, &out);
+		text_sensitivity(c, &out);
 		text_trials(c, &out);
 		if (c->site.last - c->site.first < 6.5 * 86400)
 			str_adds(&out, "A week shows more: no two days are alike.\n");
@@ -401,7 +465,7 @@ int eval_calibrate(const char *path, double false_per_week, bool json)
 	}
 	c->path = path;
 	c->false_per_week = false_per_week;
-	e = site_survey(path, &c->classes, &c->site, &c->said);
+	e = site_survey(path, false_per_week, &c->classes, &c->site, &c->said);
 	if (e == -EINVAL) {
 		log_error("eval: %s: %s", path, c->site.records ? "too short: at least 40 minutes, better a week" : "no record in it");
 		status = EXIT_USAGE;
@@ -417,6 +481,8 @@ int eval_calibrate(const char *path, double false_per_week, bool json)
 	c->weeks = (c->site.last - c->site.learnt) / WEEK_S;
 	if (e == 0)
 		e = propose(c);
+	if (e == 0)
+		e = propose_sensitivity(c);
 	if (e == 0)
 		e = try_all(c);
 	if (e == 0)

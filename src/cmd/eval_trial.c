@@ -382,9 +382,9 @@ static int each_record(const char *path, record_fn fn, void *ctx, uint64_t *ret_
 	return r;
 }
 
-static int engine_open(struct trial *t, struct eval_classes *classes, struct eval_stream *said)
+static int engine_open(struct trial *t, double sensitivity, struct eval_classes *classes, struct eval_stream *said)
 {
-	struct detect_opts o = { .lateness_s = 2, .emit = on_event, .ctx = t };
+	struct detect_opts o = { .lateness_s = 2, .sensitivity = sensitivity, .emit = on_event, .ctx = t };
 	int r = eval_book_open(classes, said, &t->book);
 
 	return r < 0 ? r : detect_open(&o, &t->engine);
@@ -424,7 +424,7 @@ int trial_run(const char *path, const struct site *site, enum trial_kind kind, d
 	t->random = (uint64_t)kind + 1;
 	for (size_t i = 0; i < site->times; i++)
 		pour_begin(t, i);
-	r = engine_open(t, classes, &said);
+	r = engine_open(t, 1, classes, &said);
 	if (r == 0)
 		r = each_record(path, on_trial_record, t, NULL);
 	r = engine_close(t, r);
@@ -432,6 +432,27 @@ int trial_run(const char *path, const struct site *site, enum trial_kind kind, d
 		r = sights(t, &said, sight);
 	eval_stream_done(&said);
 	return r;
+}
+
+static int on_same_record(void *ctx, const struct record *r)
+{
+	struct trial *t = ctx;
+	int e = detect_record(t->engine, r);
+
+	return e < 0 ? e : t->error;
+}
+
+int site_retry(const char *path, double sensitivity, struct eval_classes *classes, struct eval_stream *ret)
+{
+	CLEANUP(freep) struct trial *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	r = engine_open(t, sensitivity, classes, ret);
+	if (r == 0)
+		r = each_record(path, on_same_record, t, NULL);
+	return engine_close(t, r);
 }
 
 /* ---- the site --------------------------------------------------------------------------------------- */
@@ -585,7 +606,7 @@ static int choose_times(struct site *s)
 	return 0;
 }
 
-int site_survey(const char *path, struct eval_classes *classes, struct site *s, struct eval_stream *said)
+int site_survey(const char *path, double alarms_per_week, struct eval_classes *classes, struct site *s, struct eval_stream *said)
 {
 	CLEANUP(freep) struct survey *sv = calloc(1, sizeof(*sv));
 	double most = 0;
@@ -600,9 +621,11 @@ int site_survey(const char *path, struct eval_classes *classes, struct site *s, 
 	sv->t.kind = TRIAL_KINDS; /* nothing is laid in: there are no times yet */
 	sv->cap = 2 * SITE_CUSTOMERS_MAX;
 	sv->customer = calloc(sv->cap, sizeof(*sv->customer));
-	r = sv->customer ? engine_open(&sv->t, classes, said) : -ENOMEM;
+	r = sv->customer ? engine_open(&sv->t, 1, classes, said) : -ENOMEM;
 	if (r == 0)
 		r = each_record(path, survey_record, sv, &s->bad_lines);
+	if (r == 0)
+		s->sensitivity = detect_sensitivity_for(sv->t.engine, alarms_per_week);
 	r = engine_close(&sv->t, r);
 	if (r == 0)
 		r = choose_times(s);

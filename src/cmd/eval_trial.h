@@ -36,12 +36,16 @@ struct site {
 	struct site_customer victim[TRIAL_TIMES_MAX];
 	size_t victims;
 	double at[TRIAL_TIMES_MAX]; /* when attacks are tried */
+	double sensitivity; /* at which as many alarms as may ring are to be expected; 0: too little was seen */
 	size_t times;
 };
 
-/* Reads the file through the engine as it is; ret_stream: what the engine said. -EINVAL: too short to learn from. */
-int site_survey(const char *path, struct eval_classes *classes, struct site *ret, struct eval_stream *ret_stream);
+/* Reads the file through the engine as it is; ret_stream: what the engine said; alarms_per_week: those that may ring. -EINVAL: too short to learn from. */
+int site_survey(const char *path, double alarms_per_week, struct eval_classes *classes, struct site *ret, struct eval_stream *ret_stream);
 void site_done(struct site *s);
+
+/* What the engine says of the file at another sensitivity. */
+int site_retry(const char *path, double sensitivity, struct eval_classes *classes, struct eval_stream *ret);
 
 /* How one attack fared. */
 struct trial_sight {

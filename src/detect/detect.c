@@ -32,6 +32,8 @@ int detect_open(const struct detect_opts *opts, struct detect **ret)
 			r = recent_init(&d->recent);
 		if (r == 0)
 			r = latency_open(&d->latency);
+		if (r == 0)
+			r = budget_open(d->opts.sensitivity, d->opts.alarms_per_week, &d->budget);
 		if (r == 0) {
 			d->global = entity_get(&d->entities, ENTITY_GLOBAL, (struct span){ 0 }, 0, &is_new);
 			d->fresh = entity_get(&d->entities, ENTITY_HOST, SPAN("new addresses"), 0, &is_new);
@@ -60,6 +62,7 @@ struct detect *detect_free(struct detect *d)
 	feedback_free(d);
 	opinion_free(d);
 	unbilled_free(d);
+	free(d->budget);
 	free(d->feed);
 	free(d->active);
 	free(d->touched);
@@ -751,4 +754,11 @@ void detect_stats(const struct detect *d, struct detect_stats *ret)
 	ret->evicted = d->entities.evicted + d->entities.refused;
 	for (int k = 0; k < ENTITY_KIND_COUNT; k++)
 		ret->entities += k == ENTITY_GLOBAL || k == ENTITY_HOST || k == ENTITY_NETWORK ? 0 : d->entities.count[k];
+}
+
+double detect_sensitivity_for(const struct detect *d, double alarms_per_week)
+{
+	double bar = d->budget ? budget_bar_for(d->budget, alarms_per_week) : 0;
+
+	return bar > 0 ? 1 / bar : 0;
 }

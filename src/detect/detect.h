@@ -15,12 +15,18 @@
 
 struct calendar;
 
+#define DETECT_SENSITIVITY_MIN 0.1
+#define DETECT_SENSITIVITY_MAX 1.6 /* detectors do not report what is weaker */
+#define DETECT_ALARMS_MAX 1000.0   /* a week */
+
 enum detector { DETECTOR_FULL, DETECTOR_STATIC, DETECTOR_EWMA };
 
 struct detect_opts {
 	enum detector detector;
 	double lateness_s; /* 0: 2 s */
 	const struct calendar *calendar; /* outlives the engine; NULL: none */
+	double sensitivity;	/* an incident opens at 1 / this of the shipped strength; 0: 1 */
+	double alarms_per_week; /* 0, or sensitivity follows what has been seen, so that so many warnings and criticals are to be expected */
 	/* static only */
 	double bin_s; /* 0: 300 */
 	double sigma; /* 0: 3 */
@@ -82,5 +88,7 @@ int detect_advance(struct detect *d, double now);
 /* End of input: runs the ticks up to the last watermark; incidents stay open (their end is not known). static emits here. */
 int detect_finish(struct detect *d);
 void detect_stats(const struct detect *d, struct detect_stats *ret);
+/* The sensitivity at which so many warnings and criticals a week are to be expected, were all that was seen false; 0: it was too little. */
+double detect_sensitivity_for(const struct detect *d, double alarms_per_week);
 
 #endif

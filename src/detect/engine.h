@@ -13,7 +13,7 @@
  *
  *   incident.c  open, update, close; one cause   describe.c  evidence, top, the sentence
  *   calendar.c  what is known to come            season.c    the day's and the week's course
- *   static.c    the plain method, apart
+ *   budget.c    how often it may ring           static.c    the plain method, apart
  *
  * A detector looks at the entities and reports findings, at every tick or step while it sees them; what becomes of a finding
  * (waiting, opening, joining another incident, closing when it is no longer reported) is decided in incident.c alone.
@@ -23,6 +23,7 @@
 
 #include <math.h>
 
+#include "detect/budget.h"
 #include "detect/detect.h"
 #include "detect/entity.h"
 #include "detect/full.h"
@@ -112,6 +113,7 @@ struct incident {
 	bool dismissed; /* it was itself */
 	bool confirmed; /* a true positive: nobody gets used to it */
 	double strongest; /* of all reports; what was seen then is what a label is about */
+	double held;      /* the most it held up to as a warning (budget.c) */
 	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
 	size_t bests;
 	char said[400];
@@ -180,6 +182,7 @@ struct detect {
 	struct opinions *opinions;
 	int32_t opinions_told; /* tick of their last export */
 	struct unbilled *unbilled; /* NULL: no engine was ever told of */
+	struct budget *budget;
 	int error;
 };
 

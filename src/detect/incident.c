@@ -436,14 +436,26 @@ static struct incident *report(struct detect *d, const struct finding *f)
 
 struct incident *incident_report(struct detect *d, const struct finding *f)
 {
-	struct finding sharp;
+	double bar = budget_bar(d->budget), held = budget_held(d->budget, f, d->tick);
+	bool capped = f->strength == FEEDBACK_CAPPED, sharper = d->feedback && f->strength >= LEAVE_FACTOR && !capped && feedback_sharpens(d, f);
+	struct incident *in;
 
-	if (!d->feedback || f->strength < LEAVE_FACTOR || f->strength == FEEDBACK_CAPPED || !feedback_sharpens(d, f))
-		return report(d, f);
-	sharp = *f;
-	sharp.strength /= FEEDBACK_SHARP;
-	sharp.needs = (uint8_t)ceil(FEEDBACK_SHARP * f->needs);
-	return report(d, &sharp);
+	if (sharper || (bar != 1 && !capped)) {
+		struct finding other = *f;
+
+		other.strength /= bar * (sharper ? FEEDBACK_SHARP : 1);
+		if (sharper)
+			other.needs = (uint8_t)ceil(FEEDBACK_SHARP * f->needs);
+		in = report(d, &other);
+	} else {
+		in = report(d, f);
+	}
+	/* What belongs to an incident is its peak, told when it ends; what belongs to none has nearly rung. */
+	if (in)
+		in->held = MAX(in->held, held);
+	else if (held > 0)
+		budget_peak(d->budget, held, d->tick);
+	return in;
 }
 
 static void accept(struct detect *d, struct incident *in)
@@ -471,6 +483,9 @@ static void finish(struct detect *d, struct incident *in)
 		d->cool = d->tick + COOL_S;
 	in->open = false;
 	in->closed = d->tick;
+	if (in->held > 0 && !in->muted && !in->confirmed)
+		budget_peak(d->budget, in->held, d->tick);
+	in->held = 0;
 	tell(d, in, EVENT_CLOSE);
 	hold(d, &in->f, -1);
 	in->f.actors = 0;
@@ -479,6 +494,7 @@ static void finish(struct detect *d, struct incident *in)
 
 void incident_watch(struct detect *d)
 {
+	budget_roll(d->budget, d->tick);
 	for (int i = 0; i < INCIDENTS_MAX; i++) {
 		struct incident *in = &d->incident[i];
 

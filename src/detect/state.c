@@ -362,6 +362,9 @@ static int export_few(struct export *x)
 	start(x, WHAT_USUAL);
 	layout_habit(&x->b, &d->usual);
 	r = r ? r : give(x, "usual", "all");
+	start(x, WHAT_BUDGET);
+	budget_keep(d->budget, &x->b);
+	r = r ? r : give(x, "budget", "alarms");
 	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT && r == 0; k++) {
 		start(x, WHAT_POOL);
 		layout_baseline(&x->b, &d->pool[k].req);
@@ -580,6 +583,11 @@ int detect_import(struct detect *d, const struct detect_state_item *it)
 		return import_clock(d, &b);
 	if (!strcmp(it->kind, "latency"))
 		return import_latency(d, &b);
+	if (!strcmp(it->kind, "budget")) {
+		layout_head(&b, WHAT_BUDGET, 0);
+		budget_keep(d->budget, &b);
+		return b.bad ? -EINVAL : 0;
+	}
 	if (!strcmp(it->kind, DETECT_STATE_INCIDENT) || !strcmp(it->kind, "closed") || !strcmp(it->kind, "muted"))
 		return import_incident(d, it->name, &b);
 	if (!strcmp(it->kind, "label")) {
@@ -602,6 +610,7 @@ void kept_resume(struct detect *d)
 	d->tick = MAX(k->tick, d->tick);
 	d->steps = k->clock ? d->steps : (uint32_t)((d->tick + 1) / STEP_S);
 	step = d->tick / STEP_S;
+	budget_resume(d->budget, d->tick);
 	for (uint32_t i = 0; i < k->n; i++) {
 		struct entity *e = at(d, k->imported[i]);
 		bool was_active = e->changed;

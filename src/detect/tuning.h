@@ -196,6 +196,18 @@
 #define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
 
+/* False-alarm budget: hourly peaks of the strength of findings, above LEAVE_FACTOR */
+#define BUDGET_SHARE 0.25      /* of peaks above the tail's threshold, */
+#define BUDGET_THRESHOLD 0.4   /* which is believed to be here: a quarter of what is nearly an alarm is one, */
+#define BUDGET_EXCESS 0.3      /* and so much stronger, until there are some */
+#define BUDGET_PEAKS 200.0     /* of which half is forgotten: what 128 are fitted to are of about that time */
+#define BUDGET_HOURS 672.0     /* four weeks: half of what was counted is forgotten */
+#define BUDGET_PEAK_MAX 5.0    /* what one hour teaches */
+#define BUDGET_LEARN_H 1       /* hours in which everybody is new */
+#define BUDGET_KNOWN_H 24.0    /* before anything is said of a week */
+#define BUDGET_LEAST 0.625     /* detectors report from LEAVE_FACTOR on */
+#define BUDGET_MOST 2.0        /* nobody who rings all day makes it deafer than that */
+
 /* Second opinion */
 #define OPINION_ODD 2.5        /* sigma-equivalent of a look among calm ones: odd, */
 #define OPINION_PLAIN 1.6      /* or like one in twenty */

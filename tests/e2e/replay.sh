@@ -109,7 +109,7 @@ check "an empty file is no error" empty
 
 usage() {
 	local args
-	for args in "--format xml $FLOOD" "--bin x $FLOOD" "--bin -1 $FLOOD" "--sigma nan $FLOOD" "--nonsense $FLOOD" "--state $FLOOD $FLOOD" "--detector static --state $WORK/s $FLOOD" "--calendar $WORK/not-there $FLOOD" "--calendar $FLOOD $FLOOD" "--detector static --calendar /dev/null $FLOOD" "" "$FLOOD $FLOOD" \
+	for args in "--format xml $FLOOD" "--bin x $FLOOD" "--bin -1 $FLOOD" "--sigma nan $FLOOD" "--nonsense $FLOOD" "--state $FLOOD $FLOOD" "--detector static --state $WORK/s $FLOOD" "--calendar $WORK/not-there $FLOOD" "--calendar $FLOOD $FLOOD" "--detector static --calendar /dev/null $FLOOD" "--sensitivity 2 $FLOOD" "--alarms-per-week 0 $FLOOD" "--detector static --sensitivity 1 $FLOOD" "" "$FLOOD $FLOOD" \
 		"--output" "--detector static --follow $FLOOD" "$WORK/not-there" "$WORK"; do
 		# shellcheck disable=SC2086
 		replay $args >"$WORK/a"

@@ -553,7 +553,7 @@ static void attacks_laid_into_a_file(void **state)
 	str_done(&records);
 	snprintf(path, sizeof(path), "%s/records.jsonl", dir);
 	assert_int_equal(eval_classes_init(&classes), 0);
-	assert_int_equal(site_survey(path, &classes, &site, &said), 0);
+	assert_int_equal(site_survey(path, 1, &classes, &site, &said), 0);
 	assert_int_equal(site.records, 16000);
 	assert_int_equal(site.times, 2);
 	assert_int_equal(site.victims, 4);
@@ -578,11 +578,11 @@ static void attacks_laid_into_a_file(void **state)
 	site_done(&site);
 	/* A file that ends before anything is learnt, and one that holds nothing. */
 	put("records.jsonl", "{'timestamp':1767225600}\n{'timestamp':1767226600}\n");
-	assert_int_equal(site_survey(path, &classes, &site, &said), -EINVAL);
+	assert_int_equal(site_survey(path, 1, &classes, &site, &said), -EINVAL);
 	eval_stream_done(&said);
 	site_done(&site);
 	put("records.jsonl", "");
-	assert_int_equal(site_survey(path, &classes, &site, &said), -EINVAL);
+	assert_int_equal(site_survey(path, 1, &classes, &site, &said), -EINVAL);
 	eval_stream_done(&said);
 	site_done(&site);
 	eval_classes_done(&classes);
