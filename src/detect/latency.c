@@ -7,6 +7,7 @@
 
 #define MODELS 64
 #define TERMS 8
+#define GAIN_MAX 100.0
 #define STEPS 30      /* of residuals: five minutes */
 #define PAST_S 1024   /* of load, by second: a request that took longer is judged at the oldest */
 #define QUEUE_S 5     /* prompts that arrived so shortly before are still being read */
@@ -59,6 +60,25 @@ struct latency_models *latency_free(struct latency_models *l)
 	return NULL;
 }
 
+static void fit_start(struct fit *f)
+{
+	memset(f->p, 0, sizeof(f->p));
+	for (int k = 0; k < TERMS; k++)
+		f->p[k][k] = k ? 1 : 10;
+}
+
+/* A state that was kept may hold any numbers: gains that are none begin anew, and what was learnt where that is none either. */
+static bool fit_failed(struct fit *f, double guess, double denominator)
+{
+	if (denominator > 0 && isfinite(denominator) && isfinite(guess))
+		return false;
+	fit_start(f);
+	for (int k = 0; k < TERMS; k++)
+		if (!isfinite(f->w[k]))
+			memset(f->w, 0, sizeof(f->w));
+	return true;
+}
+
 static struct model *model_of(struct latency_models *l, uint32_t entity)
 {
 	struct model *m;
@@ -73,8 +93,7 @@ static struct model *model_of(struct latency_models *l, uint32_t entity)
 		return NULL;
 	m->entity = entity;
 	for (int s = 0; s < SERIES; s++)
-		for (int k = 0; k < TERMS; k++)
-			m->fit[s].p[k][k] = k ? 1 : 10;
+		fit_start(&m->fit[s]);
 	l->model[l->n++] = m;
 	return m;
 }
@@ -123,6 +142,8 @@ static double fit_learn(struct fit *f, const double *x, double y, bool learn)
 			px[i] += f->p[i][j] * x[j];
 		denominator += px[i] * x[i];
 	}
+	if (fit_failed(f, guess, denominator))
+		return 0;
 	e = y - guess;
 	if (!learn)
 		return e;
@@ -137,8 +158,15 @@ static double fit_learn(struct fit *f, const double *x, double y, bool learn)
 	for (int i = 0; i < TERMS; i++)
 		for (int j = 0; j < TERMS; j++)
 			f->p[i][j] = (f->p[i][j] - px[i] * px[j] / denominator) / LATENCY_FORGET;
-	for (int i = 0; i < TERMS; i++)
-		f->p[i][i] = MIN(f->p[i][i], 100.0);
+	/* What says nothing of a term for long (a load that never changes) makes its gain grow without end: rows and columns are held together. */
+	for (int i = 0; i < TERMS; i++) {
+		double hold = f->p[i][i] > GAIN_MAX ? sqrt(GAIN_MAX / f->p[i][i]) : 1;
+
+		for (int j = 0; j < TERMS && hold < 1; j++) {
+			f->p[i][j] *= hold;
+			f->p[j][i] *= hold;
+		}
+	}
 	return e;
 }
 

@@ -1,5 +1,5 @@
 /* Slower than its load explains, and only then. */
-#include "test_detect_gen.h"
+#include "test_detect_kept.h"
 
 #define HOUR 3600.0
 
@@ -102,6 +102,39 @@ static void a_quiet_model(void **state)
 	check_found(&g, 25000, 600);
 }
 
+/*
+ * Half of the terms say nothing for two days: one request in flight at most, all prompts alike. The gains of what nothing is known of must
+ * not run away (they did, and the fit with them): what is kept is finite, and the slow-down after it is seen.
+ */
+static void a_load_that_never_changes(void **state)
+{
+	struct gen g = { .state = 57 };
+	struct items kept = { 0 };
+	struct heard h = { 0 };
+	struct detect *d = engine(&h);
+	double end = 48 * HOUR;
+
+	(void)state;
+	for (double t = 0; t < end + 1800; t += 4) {
+		struct gen_record *e = gen_add(&g, t, "10.0.0.1", "key-1", "user-1", 300, 40);
+
+		record_set_real(&e->r, F_TTFT_MS, 90 * exp(0.1 * gen_normal(&g)) * (t >= end ? 1.8 : 1));
+		record_set_real(&e->r, F_DURATION_MS, 600 * exp(0.1 * gen_normal(&g)) * (t >= end ? 1.8 : 1));
+	}
+	for (size_t i = 0; i < g.n; i++)
+		assert_int_equal(detect_record(d, gen_bind(&g.v[i])), 0);
+	assert_int_equal(opens(&h, CLASS_LATENCY_REGRESSION), 1);
+	assert_true(first_open(&h, CLASS_LATENCY_REGRESSION)->detected > end && first_open(&h, CLASS_LATENCY_REGRESSION)->detected < end + 180);
+	assert_int_equal(detect_export(d, true, items_put, &kept), 0);
+	detect_free(d);
+	d = engine(&h);
+	items_import(d, &kept);
+	detect_free(d);
+	items_done(&kept);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +143,7 @@ int main(void)
 		cmocka_unit_test(slower_tokens),
 		cmocka_unit_test(only_durations),
 		cmocka_unit_test(a_quiet_model),
+		cmocka_unit_test(a_load_that_never_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
