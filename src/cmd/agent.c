@@ -532,7 +532,7 @@ static uint16_t hop_outer(void *ctx, const struct weir_conn_key *at)
 
 static int begin(struct agent *g)
 {
-	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g, .calendar = g->o->known, .sensitivity = g->o->sensitivity, .alarms_per_week = g->o->alarms_per_week };
+	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g, .calendar = g->o->known, .prices = g->o->prices, .sensitivity = g->o->sensitivity, .alarms_per_week = g->o->alarms_per_week };
 	struct feed_opts feed = { .records = &g->records, .ports = g->ports, .dialects = g->o->dialect_file, .identity = &g->o->identity, .count = on_count, .ctx = g };
 	const struct inner_opts inner = { .ask = hop_outer, .ctx = g };
 	const struct state_opts state = { .dir = g->o->state, .live = true, .emit = on_left_open, .ctx = g };

@@ -5,8 +5,10 @@
 #include "cmd/agent_accounts.h"
 #include "cmd/calendar_file.h"
 #include "cmd/options.h"
+#include "cmd/price_file.h"
 #include "decode/dialect_file.h"
 #include "detect/detect.h"
+#include "detect/price.h"
 
 #include <limits.h>
 
@@ -183,6 +185,8 @@ int agent_opts_parse(struct agent_opts *o, int argc, char **argv)
 	/* The file comes first, so that the command line has the last word. */
 	if (given("--config", argc, argv, &file)) {
 		r = options_read_file(rows, ARRAY_SIZE(rows), o, file);
+		if (r == 0)
+			r = price_file_read(file, &o->prices);
 		if (r < 0)
 			return -EINVAL;
 	}
@@ -212,6 +216,8 @@ int agent_opts_check_file(const char *path)
 	defaults(&o);
 	r = options_read_file(rows, ARRAY_SIZE(rows), &o, path);
 	if (r == 0)
+		r = price_file_read(path, &o.prices);
+	if (r == 0)
 		r = dialects_read(&o);
 	if (r == 0)
 		r = calendar_take(&o);
@@ -223,5 +229,6 @@ void agent_opts_done(struct agent_opts *o)
 {
 	o->dialect_file = dialect_file_free(o->dialect_file);
 	o->known = calendar_free(o->known);
+	o->prices = prices_free(o->prices);
 	options_done(rows, ARRAY_SIZE(rows), o);
 }

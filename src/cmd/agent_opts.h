@@ -11,6 +11,7 @@
 
 struct calendar;
 struct dialect_file;
+struct prices;
 
 struct agent_opts {
 	uint16_t port[AGENT_PORTS_MAX];
@@ -23,6 +24,7 @@ struct agent_opts {
 	struct identity_rules identity; /* --trusted-proxy, --trusted-header */
 	struct dialect_file *dialect_file; /* what --dialects names, read and checked; NULL: none */
 	struct calendar *known;            /* what --calendar names; NULL: none */
+	struct prices *prices;             /* [price] of --config; NULL: none */
 	char *calendar, *dialects, *records_out, *state, *key_file, *config, *cgroup, *socket, *user, *variant;
 	double duration_s; /* 0: until told to stop */
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;

@@ -12,10 +12,12 @@
 #include "cmd/agent_key.h"
 #include "cmd/calendar_file.h"
 #include "cmd/cmd.h"
+#include "cmd/price_file.h"
 #include "cmd/replay_pcap.h"
 #include "cmd/state.h"
 #include "decode/record.h"
 #include "detect/detect.h"
+#include "detect/price.h"
 #include "sink/sink.h"
 
 #define WAIT_MS 200          /* between two looks at a file that is followed */
@@ -39,8 +41,9 @@ struct replay {
 	struct detect_opts detect;
 
 	const char *state_dir;
-	const char *calendar_path;
+	const char *calendar_path, *config_path;
 	struct calendar *calendar;
+	struct prices *prices;
 	struct state *state;
 	struct detect *engine;
 	struct sink *sink;
@@ -80,6 +83,7 @@ static const char usage_text[] =
 	"  --sensitivity X                below 1 fewer alarms, above it more (1; weir eval --calibrate proposes it)\n"
 	"  --alarms-per-week N            let the sensitivity follow what has been seen: about so many false alarms a week\n"
 	"  --calendar FILE                what is known to come: events it explains are told one step less severe\n"
+	"  --config FILE                  what tokens cost, by model: its section [price], as of weir run\n"
 	"  --state DIR                    go on from what was learnt before, and keep what is learnt (weir.db)\n"
 	"  --follow                       go on reading as the file grows, is truncated or rotated\n"
 	"  --help\n"
@@ -168,7 +172,7 @@ static int parse(struct replay *r, int argc, char **argv)
 		{ "format", required_argument, NULL, 'f' },   { "output", required_argument, NULL, 'o' }, { "detector", required_argument, NULL, 'd' },
 		{ "bin", required_argument, NULL, 'b' },      { "sigma", required_argument, NULL, 's' },  { "lateness", required_argument, NULL, 'l' },
 		{ "follow", no_argument, NULL, 'F' },         { "state", required_argument, NULL, 'S' },  { "calendar", required_argument, NULL, 'C' },
-		{ "sensitivity", required_argument, NULL, 'x' }, { "alarms-per-week", required_argument, NULL, 'a' },
+		{ "config", required_argument, NULL, 'c' }, { "sensitivity", required_argument, NULL, 'x' }, { "alarms-per-week", required_argument, NULL, 'a' },
 		{ "port", required_argument, NULL, 'p' },     { "records-out", required_argument, NULL, 'r' },
 		{ "trusted-proxy", required_argument, NULL, 't' }, { "trusted-header", required_argument, NULL, 'T' },
 		{ "help", no_argument, NULL, 'h' },           { 0 },
@@ -225,6 +229,9 @@ static int parse(struct replay *r, int argc, char **argv)
 		case 'S':
 			r->state_dir = optarg;
 			break;
+		case 'c':
+			r->config_path = optarg;
+			break;
 		case 'C':
 			r->calendar_path = optarg;
 			break;
@@ -266,6 +273,8 @@ static int parse(struct replay *r, int argc, char **argv)
 		log_error("%s", why);
 		return EXIT_USAGE;
 	}
+	if (r->config_path && price_file_read(r->config_path, &r->prices) < 0)
+		return EXIT_USAGE;
 	if (r->records_path && !strcmp(r->records_path, "-") && r->json) {
 		log_error("replay: --records-out - and --output json both want standard output: name a file for the records");
 		return EXIT_USAGE;
@@ -660,6 +669,7 @@ int cmd_replay(int argc, char **argv)
 	r.detect.emit = on_anomaly;
 	r.detect.ctx = &r;
 	r.detect.calendar = r.calendar;
+	r.detect.prices = r.prices;
 	if (e == 0)
 		e = detect_open(&r.detect, &r.engine);
 	if (e < 0) {
@@ -716,6 +726,7 @@ out:
 	state_free(r.state);
 	detect_free(r.engine);
 	calendar_free(r.calendar);
+	prices_free(r.prices);
 	sink_free(r.sink);
 	return status;
 }

@@ -1,6 +1,7 @@
 #include "cmd/options.h"
 
 #include "base/log.h"
+#include "cmd/price_file.h"
 
 #include <getopt.h>
 #include <ini.h>
@@ -169,6 +170,8 @@ static int on_setting(void *ctx, const char *section, const char *name, const ch
 
 	if (*f->why)
 		return 0;
+	if (!strcmp(section, PRICE_SECTION))
+		return 1; /* price_file.c */
 	for (size_t i = 0; i < f->n; i++)
 		if (!strcmp(f->rows[i].name, name) && strcmp(name, "config"))
 			o = &f->rows[i];

@@ -2,7 +2,7 @@
  * options.h - command-line options out of a table; the same names work in a configuration file.
  *
  * One line says what is wrong, through log_error; the caller then returns EXIT_USAGE. A configuration
- * file has lines `name = value` under an optional [weir] heading; a flag is `name = yes`.
+ * file has lines `name = value` under an optional [weir] heading; a flag is `name = yes`. What stands under [price] is price_file.h's.
  */
 #ifndef WEIR_CMD_OPTIONS_H
 #define WEIR_CMD_OPTIONS_H

@@ -106,9 +106,11 @@ void anomaly_write_json(struct str *out, const struct anomaly *a)
 	}
 	json_end(out, ']');
 	json_kstring(out, "team", span_of(anomaly_team(a->cls)));
-	/* The price table fills this; until one is given nothing is known. */
 	json_key(out, "cost_per_h");
-	json_null(out);
+	if (a->cost_per_h > 0)
+		json_double(out, a->cost_per_h, 4);
+	else
+		json_null(out);
 	if (a->expected_by) {
 		json_kstring(out, "expected_by", span_of(a->expected_by));
 	} else {

@@ -62,6 +62,7 @@ struct anomaly {
 	size_t evidence_count;
 	struct anomaly_contributor top[ANOMALY_TOP_MAX];
 	size_t top_count;
+	double cost_per_h;       /* above the expected, in the units of the price table; 0: no price, or not about tokens */
 	const char *expected_by; /* the calendar's entry that explains it; NULL: none */
 };
 

@@ -80,6 +80,7 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		.confidence = f->confidence,
 		.summary = summary,
 		.evidence_count = f->evidence_count,
+		.cost_per_h = in->cost,
 	};
 	memcpy(a->evidence, f->evidence, sizeof(f->evidence));
 	if (ev == EVENT_CLOSE && in->bests) {
@@ -107,6 +108,11 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		snprintf(summary, n, "over after %.0f s: %s%s", MAX(a->end - a->start, 0.0), in->bests ? in->said : f->summary, in->cause);
 	else
 		snprintf(summary, n, "%s%s", f->summary, in->cause);
+	if (a->cost_per_h > 0) {
+		size_t used = strlen(summary);
+
+		snprintf(summary + used, n - used, "; %s %.4g an hour above the expected", ev == EVENT_CLOSE ? "cost" : "costs", a->cost_per_h);
+	}
 	if (a->expected_by) {
 		size_t used = strlen(summary);
 

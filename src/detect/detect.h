@@ -14,6 +14,7 @@
 #include "detect/anomaly.h"
 
 struct calendar;
+struct prices;
 
 #define DETECT_SENSITIVITY_MIN 0.1
 #define DETECT_SENSITIVITY_MAX 1.6 /* detectors do not report what is weaker */
@@ -25,6 +26,7 @@ struct detect_opts {
 	enum detector detector;
 	double lateness_s; /* 0: 2 s */
 	const struct calendar *calendar; /* outlives the engine; NULL: none */
+	const struct prices *prices;	 /* outlives the engine; NULL: none */
 	double sensitivity;	/* an incident opens at 1 / this of the shipped strength; 0: 1 */
 	double alarms_per_week; /* 0, or sensitivity follows what has been seen, so that so many warnings and criticals are to be expected */
 	/* static only */

@@ -13,7 +13,8 @@
  *
  *   incident.c  open, update, close; one cause   describe.c  evidence, top, the sentence
  *   calendar.c  what is known to come            season.c    the day's and the week's course
- *   budget.c    how often it may ring           static.c    the plain method, apart
+ *   budget.c    how often it may ring           cost.c      what it costs an hour
+ *   static.c    the plain method, apart
  *
  * A detector looks at the entities and reports findings, at every tick or step while it sees them; what becomes of a finding
  * (waiting, opening, joining another incident, closing when it is no longer reported) is decided in incident.c alone.
@@ -114,6 +115,7 @@ struct incident {
 	bool confirmed; /* a true positive: nobody gets used to it */
 	double strongest; /* of all reports; what was seen then is what a label is about */
 	double held;      /* the most it held up to as a warning (budget.c) */
+	double cost;      /* an hour, at its dearest (cost.c) */
 	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
 	size_t bests;
 	char said[400];
@@ -317,6 +319,10 @@ void feedback_exported(struct detect *d, unsigned int n);
 int feedback_import(struct detect *d, const char *id, struct blob *b);
 int feedback_import_suppressed(struct detect *d, const char *id, uint64_t count);
 void feedback_free(struct detect *d);
+
+/* ---- cost.c: in money ------------------------------------------------------------------------------ */
+/* Above the expected; 0: no price is known, or it is not about tokens. */
+double cost_per_h(const struct detect *d, const struct finding *f);
 
 /* ---- describe.c ------------------------------------------------------------------------------------ */
 /* "client 10.0.0.1", "API key k-17", "all clients together" */

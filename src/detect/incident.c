@@ -173,6 +173,8 @@ static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 	if (in->muted)
 		return;
 	if (ev != EVENT_CLOSE)
+		in->cost = MAX(in->cost, cost_per_h(d, &in->f));
+	if (ev != EVENT_CLOSE)
 		markers_cite(d, &in->f, in->cause, sizeof(in->cause), &in->since_cause);
 	describe(d, in, ev, &a, summary, sizeof(summary));
 	d->opts.emit(d->opts.ctx, &a);
@@ -261,6 +263,8 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 	suspect_again(d);
 	if (in->f.scope != old.scope)
 		set_scope(d, in);
+	if (d->opts.prices && d->tick % STEP_S == STEP_S - 1)
+		in->cost = MAX(in->cost, cost_per_h(d, &in->f));
 	/* More than what was called a false positive. */
 	if (in->muted && f->strength >= 1 && !feedback_mutes(d, &in->f, false)) {
 		in->muted = false;
