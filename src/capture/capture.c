@@ -35,6 +35,15 @@ static const struct variant {
 static const char *const program_name[2] = { [WEIR_REQUEST] = "on_ingress", [WEIR_RESPONSE] = "on_egress" };
 static const enum bpf_attach_type attach_type[2] = { [WEIR_REQUEST] = BPF_CGROUP_INET_INGRESS, [WEIR_RESPONSE] = BPF_CGROUP_INET_EGRESS };
 
+void capture_loaded(const void *object_bytes, size_t size)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)object_bytes + page - 1) & ~(page - 1), to = ((uintptr_t)object_bytes + size) & ~(page - 1);
+
+	if (from < to)
+		madvise((void *)from, to - from, MADV_DONTNEED); /* a wish: pages of a file that nothing was written to */
+	malloc_trim(0);
+}
+
 uint64_t capture_now_ns(void)
 {
 	struct timespec t;
@@ -415,7 +424,12 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 	free(mount.path);
 	if (r < 0)
 		return r;
-	malloc_trim(0); /* libbpf has read the kernel's types meanwhile: some 10 MiB of small pieces */
+	for (size_t i = 0; i < ARRAY_SIZE(variants); i++) {
+		size_t size;
+		const void *bytes = variants[i].bytes(&size);
+
+		capture_loaded(bytes, size);
+	}
 	*ret = TAKE_PTR(c);
 	return 0;
 }

@@ -48,6 +48,12 @@ struct capture {
 void *capture_variable(struct bpf_object *obj, const char *section, const char *name, size_t size);
 int capture_set_variable(struct bpf_object *obj, const char *section, const char *name, const void *value, size_t size);
 
+/*
+ * Gives back what loading a BPF object took: libbpf reads the kernel's types, some 10 MiB of small pieces, and the object itself
+ * lies in this program's constants, which come back out of its file should they be read again.
+ */
+void capture_loaded(const void *object_bytes, size_t size);
+
 struct losses *losses_free(struct losses *l);
 /* The client's counters start again from nothing. */
 void losses_forget(struct losses *l, const struct weir_client_key *key);

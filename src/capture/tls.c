@@ -9,7 +9,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 
 #include "tls.skel.h"
@@ -159,7 +158,7 @@ int tls_load(struct tls *t)
 			break;
 		r = -EOPNOTSUPP;
 	}
-	malloc_trim(0); /* libbpf has read the kernel's types: some 10 MiB of small pieces */
+	capture_loaded(bytes, size);
 	return t->refused = r;
 }
 
