@@ -4,16 +4,10 @@
 . "$(dirname "$0")/lib.sh"
 suite_needs ss curl
 
-VENV=$CACHE/http2
-if ! "$VENV/bin/python" -c 'import h2, hypercorn, granian' 2>/dev/null; then
-	mkdir -p "$CACHE"
-	rm -rf "$VENV"
-	{ timeout 60 "$PYTHON" -m venv "$VENV" && timeout 240 "$VENV/bin/pip" install -q --disable-pip-version-check 'h2<5' 'hypercorn<1' 'granian<3'; } >"$WORK/pip.log" 2>&1 ||
-		rm -rf "$VENV"
-fi
+h2_ready
 # Counts of HTTP/2 are made of what goes through the ring: one that holds the burst.
 WEIR_OPTIONS="--ring-size 33554432"
-DRIVER="$VENV/bin/python $E2E/h2_driver.py"
+DRIVER="$H2_BIN/python $E2E/h2_driver.py"
 
 FRONT_PID=
 front_end() { end_pid "$FRONT_PID"; FRONT_PID=; }
@@ -73,7 +67,7 @@ python_start() { # python_start hypercorn|granian: the app of asgi_app.py, h2c o
 	hypercorn) command=(hypercorn -b "127.0.0.1:$PORT" --log-level warning --keep-alive 600 asgi_app:app) ;;
 	granian) command=(granian --interface asgi --host 127.0.0.1 --port "$PORT" --http 2 --log-level warning asgi_app:app) ;;
 	esac
-	(cd "$E2E" && PYTHONDONTWRITEBYTECODE=1 exec "$VENV/bin/${command[0]}" "${command[@]:1}") >"$WORK/python.log" 2>&1 &
+	(cd "$E2E" && PYTHONDONTWRITEBYTECODE=1 exec "$H2_BIN/${command[0]}" "${command[@]:1}") >"$WORK/python.log" 2>&1 &
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
 	wait_for 20 curl -sf -o /dev/null --http2-prior-knowledge "http://127.0.0.1:$PORT/health"
@@ -85,7 +79,7 @@ have() { # have CASE caddy|nginx|driver|hypercorn...
 	case_wanted "$name" || return 1
 	for what in "$@"; do
 		case $what in
-		driver | hypercorn | granian) [ -x "$VENV/bin/python" ] || { skip "$name" "the h2 package cannot be installed: $(tail -1 "$WORK/pip.log" 2>/dev/null)"; return 1; } ;;
+		driver | hypercorn | granian) [ -x "$H2_BIN/python" ] || { skip "$name" "the h2 package cannot be installed: $(tail -1 "$WORK/pip.log" 2>/dev/null)"; return 1; } ;;
 		*) command -v "$what" >/dev/null || { skip "$name" "$what is not installed"; return 1; } ;;
 		esac
 	done

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""As driver.py, over HTTP/2 with prior knowledge (needs the h2 package). usage: as driver.py's
+"""As driver.py, over HTTP/2: with prior knowledge, or in TLS by ALPN (needs the h2 package). usage: as driver.py's
 
 `pipeline` of a client is how many streams of its connection run at once; `abort_after` resets the stream and keeps the connection;
 `split` is the size of DATA frames; `chunked` leaves out content-length.
@@ -52,7 +52,7 @@ class Stream:
 
 
 class H2Connection:
-    def __init__(self, target, plan, src, timeout):
+    def __init__(self, target, plan, src, timeout, tls=None):
         family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
@@ -60,6 +60,12 @@ class H2Connection:
         if src:
             self.sock.bind((src, 0))
         self.sock.connect(target)
+        self.scheme = "https" if tls else "http"
+        if tls:
+            tls.set_alpn_protocols(["h2"])
+            self.sock = tls.wrap_socket(self.sock)
+            if self.sock.selected_alpn_protocol() != "h2":
+                raise driver.Gone("the server does not take HTTP/2")
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(1 << 30)
@@ -77,7 +83,7 @@ class H2Connection:
         method, path, _ = lines[0].split(" ", 2)
         fields = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:] if line]
         host = next((v for k, v in fields if k.lower() == "host"), "localhost")
-        out = [(":method", method), (":scheme", "http"), (":authority", host), (":path", path)]
+        out = [(":method", method), (":scheme", self.scheme), (":authority", host), (":path", path)]
         out += [(k.lower(), v) for k, v in fields if k.lower() not in ("host", "transfer-encoding", "connection")]
         number = self.h2.get_next_available_stream_id()
         self.streams[number] = stream = Stream(self, number)
@@ -147,7 +153,7 @@ class H2Connection:
 class H2Client(driver.Client):
     def connect(self):
         if not self.conn:
-            self.conn = H2Connection(self.run_state.target, self.plan, self.src, self.run_state.timeout)
+            self.conn = H2Connection(self.run_state.target, self.plan, self.src, self.run_state.timeout, self.run_state.tls)
         return self.conn
 
     def exchange(self, batch):

@@ -251,6 +251,15 @@ software_is() {
 	fi
 }
 
+# h2_ready: Python programs of HTTP/2, a client and servers, in a venv of the cache; installed there once. Sets H2_BIN.
+h2_ready() {
+	H2_BIN=$CACHE/http2/bin
+	"$H2_BIN/python" -c 'import h2, hypercorn, granian' 2>/dev/null && return
+	mkdir -p "$CACHE" && rm -rf "$CACHE/http2"
+	{ timeout 60 "$PYTHON" -m venv "$CACHE/http2" && timeout 240 "$H2_BIN/pip" install -q --disable-pip-version-check 'h2<5' 'hypercorn<1' 'granian<3'; } >"$WORK/pip.log" 2>&1 ||
+		{ rm -rf "$CACHE/http2"; return 1; }
+}
+
 # case_run NAME PORT [OPTIONS OF case_compare...] <PLAN: weir watches that port of a server that runs, clients do what the plan says.
 # WEIR_OPTIONS are weir's.
 case_run() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # TLS without keys: servers that end TLS themselves, on every way that their library is used. uvicorn through asyncio and uvloop (memory
-# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte). Then servers
-# that come later, and probes that come and go.
+# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte); HTTP/2 in TLS.
+# Then servers that come later, and probes that come and go.
 #   WEIR_TLS_CYCLES  how often probes are set on a busy server and taken out (100; make test-tls-cycles: 10000)
 . "$(dirname "$0")/lib.sh"
 suite_needs ss "$PYTHON" openssl curl jq
@@ -31,7 +31,16 @@ uvicorn_start() {
 
 node_start() {
 	port_new
-	node "$E2E/tls_node.js" "$PORT" "$KEY" "$CERT" >"$WORK/server.log" 2>&1 &
+	node "$E2E/tls_node.js" "$PORT" "$KEY" "$CERT" "$@" >"$WORK/server.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	serves 20
+}
+
+hypercorn_start() {
+	port_new
+	(cd "$E2E" && PYTHONDONTWRITEBYTECODE=1 exec "$H2_BIN/hypercorn" -b "127.0.0.1:$PORT" --certfile "$CERT" --keyfile "$KEY" \
+		--log-level warning --keep-alive 600 asgi_app:app) >"$WORK/server.log" 2>&1 &
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
 	serves 20
@@ -49,7 +58,7 @@ nginx_start() { # in front of a modelserver
 		  access_log off; keepalive_requests 100000000; client_body_temp_path $WORK/nginx/body; proxy_temp_path $WORK/nginx/proxy;
 		  fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
 		  upstream model { server 127.0.0.1:$upstream; keepalive 32; }
-		  server { listen 127.0.0.1:$PORT ssl; ssl_certificate $CERT; ssl_certificate_key $KEY; $*
+		  server { listen 127.0.0.1:$PORT ssl ${HTTP2:+http2}; ssl_certificate $CERT; ssl_certificate_key $KEY; $*
 		    location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; client_max_body_size 100m; } }
 		}
 	CONF
@@ -72,7 +81,7 @@ llama_start() {
 quiet() {
 	local out
 	out=$(sed -n 's/^weir: lost: //p' "$WEIR_LOG")
-	! grep -oE 'tls_[a-z_]+ [0-9]+|not_http [0-9]+' <<<"$out"
+	! grep -oE '(tls|http2)_[a-z_]+ [0-9]+|not_http [0-9]+' <<<"$out"
 }
 
 # on NAME "STARTER OPTION..." [COMPARE OPTIONS...] <PLAN
@@ -218,6 +227,25 @@ if command -v node >/dev/null; then
 	DRIVE_TIMEOUT=240 on node-long node_start <<<"$long"
 else
 	skip "$SUITE-node" "node is not installed (Debian: nodejs)"
+fi
+
+# HTTP/2, by ALPN: the hook passes plaintext up as it does that of clear text (docs/http2.md); many streams of a connection at once.
+streams='{"model": "tiny-llama", "tls": true, "key": "'$SECRET'", "clients": [{"src": "127.0.0.11", "count": 4, "pipeline": 8, "requests": [
+  {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"stream": true, "tokens": 9}, {"api": "get"}, {"path": "/v1/nowhere", "expect": [404, 405]},
+  {"tokens": 3, "prompt_bytes": 50000, "prompt": "'$PROMPT'"}, {"stream": true, "usage": true, "tokens": 1000}]},
+  {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 5, "repeat": 4}]}]}'
+h2_on() {
+	local name=$1
+	case_wanted "$name" || return 0
+	DRIVER="$H2_BIN/python $E2E/h2_driver.py" WEIR_OPTIONS="--ring-size 33554432" on "$@"
+}
+if h2_ready; then
+	h2_on h2-hypercorn hypercorn_start <<<"$streams"
+	secrets_stay h2-hypercorn-secrets
+	! command -v nginx >/dev/null || HTTP2=1 h2_on h2-nginx nginx_start <<<"${streams//tiny-llama/weir-tiny}"
+	! command -v node >/dev/null || h2_on h2-node "node_start h2" <<<"$streams"
+else
+	skip "$SUITE-h2" "the h2 package cannot be installed: $(tail -1 "$WORK/pip.log")"
 fi
 
 MODELS=${WEIR_DATA:-$ROOT/../shared/data}/models GGUF=

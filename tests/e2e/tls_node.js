@@ -1,8 +1,8 @@
-/* An https server in node that answers as an OpenAI-compatible one does. usage: node tls_node.js PORT KEY CERT */
+/* An https server in node that answers as an OpenAI-compatible one does. usage: node tls_node.js PORT KEY CERT [h2] */
 'use strict';
-const fs = require('fs'), https = require('https');
+const fs = require('fs'), https = require('https'), http2 = require('http2');
 
-const [port, key, cert] = process.argv.slice(2);
+const [port, key, cert, h2] = process.argv.slice(2);
 const words = (doc) => (doc.messages || []).map((m) => m.content).join(' ').split(/\s+/).filter(Boolean).length;
 const usage = (doc, n) => ({ prompt_tokens: words(doc), completion_tokens: n, total_tokens: words(doc) + n, prompt_tokens_details: { cached_tokens: words(doc) >> 1 } });
 const base = (doc) => ({ id: 'x', object: 'chat.completion', created: 1700000000, model: doc.model });
@@ -31,7 +31,8 @@ async function stream(res, doc, n) {
 	res.end();
 }
 
-https.createServer({ key: fs.readFileSync(key), cert: fs.readFileSync(cert) }, (req, res) => {
+const create = h2 ? http2.createSecureServer : https.createServer;
+create({ key: fs.readFileSync(key), cert: fs.readFileSync(cert), allowHTTP1: true }, (req, res) => {
 	const pieces = [];
 	req.on('data', (d) => pieces.push(d));
 	req.on('end', () => {
