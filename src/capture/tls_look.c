@@ -63,20 +63,21 @@ static bool has(const struct tls_symbol *at, const char *name)
 	return false;
 }
 
-/* What an executable without names that we know has inside. Read in whole, so only for a server's own program. */
+/* What a file without names that we know has inside. Read in whole, so only for a server's own program and the modules that are one. */
 static enum tls_kind kind_of_rest(int fd, const struct tls_elf *elf)
 {
 	if (elf->go)
 		return TLS_GO;
 	if (tls_elf_mentions(fd, SPAN("rustls/src/")) || tls_elf_mentions(fd, SPAN("/rustls-0.")))
 		return TLS_RUSTLS;
-	/* of OpenSSL's version text, and of BoringSSL's sources */
-	if (tls_elf_mentions(fd, SPAN("OpenSSL 1.1.")) || tls_elf_mentions(fd, SPAN("OpenSSL 3.")) || tls_elf_mentions(fd, SPAN("boringssl/")))
+	/* of OpenSSL's version text, and of BoringSSL's sources, as gRPC builds them too */
+	if (tls_elf_mentions(fd, SPAN("OpenSSL 1.1.")) || tls_elf_mentions(fd, SPAN("OpenSSL 3.")) || tls_elf_mentions(fd, SPAN("boringssl/")) ||
+	    tls_elf_mentions(fd, SPAN("boringssl-with-bazel/")))
 		return TLS_STRIPPED;
 	return TLS_NOTHING;
 }
 
-static enum tls_kind kind_of(int fd, bool program, struct tls_symbol at[TLS_FUNCTIONS])
+static enum tls_kind kind_of(int fd, bool inside, struct tls_symbol at[TLS_FUNCTIONS])
 {
 	struct tls_elf elf = { 0 };
 
@@ -88,7 +89,7 @@ static enum tls_kind kind_of(int fd, bool program, struct tls_symbol at[TLS_FUNC
 		return TLS_OPENSSL;
 	if (has(at, "gnutls_record_recv") && (has(at, "gnutls_record_send") || has(at, "gnutls_record_send2")))
 		return TLS_GNUTLS;
-	return program ? kind_of_rest(fd, &elf) : TLS_NOTHING;
+	return inside ? kind_of_rest(fd, &elf) : TLS_NOTHING;
 }
 
 static bool is_probed_kind(enum tls_kind k)
@@ -128,16 +129,45 @@ void tls_look_forget(struct tls_look *l, dev_t dev, ino_t inode)
 			l->known[i].inode = 0;
 }
 
+/* By their names: a process maps hundreds of files. */
+static bool is_named(struct span path, const struct span *names, size_t n)
+{
+	const char *slash = memrchr(path.p, '/', path.n);
+	struct span base = { slash ? slash + 1 : path.p, slash ? path.n - (size_t)(slash + 1 - path.p) : path.n };
+
+	for (size_t i = 0; i < n; i++)
+		if (memmem(base.p, base.n, names[i].p, names[i].n))
+			return true;
+	return false;
+}
+
+/* Modules of Python that are servers, with a TLS of their own inside: gRPC's, granian's. */
+static bool is_server_module(struct span path)
+{
+	static const struct span names[] = { { "cygrpc", 6 }, { "granian", 7 } };
+
+	return is_named(path, names, ARRAY_SIZE(names));
+}
+
 /* Reads a file that is not known yet. NULL: there are too many. */
 static struct tls_known *file_learn(struct tls_look *l, struct tls_seen *s, bool program, int *ret_new)
 {
 	struct tls_symbol at[TLS_FUNCTIONS];
+	bool module = is_server_module(s->path);
 	struct tls_known *k;
 
-	s->kind = kind_of(s->fd, program, at);
+	s->kind = kind_of(s->fd, program || module, at);
 	k = known_add(l, s->st, s->kind);
-	if (!k || !is_probed_kind(s->kind))
+	if (!k || s->kind == TLS_NOTHING)
 		return k;
+	if (!is_probed_kind(s->kind)) {
+		/* of a program it is not known yet whether it has a library beside it */
+		if (!program) {
+			k->told = true;
+			l->tell(l->ctx, s, 0);
+		}
+		return k;
+	}
 	for (size_t i = 0; i < TLS_FUNCTIONS; i++)
 		s->offset[i] = at[i].offset;
 	k->error = l->probe(l->ctx, s);
@@ -149,17 +179,11 @@ static struct tls_known *file_learn(struct tls_look *l, struct tls_seen *s, bool
 
 /* ---- processes -------------------------------------------------------------------------------------- */
 
-/* By their names: a process maps hundreds of files. */
 static bool may_hold_tls(struct span path)
 {
 	static const struct span names[] = { { "libssl", 6 }, { "libgnutls", 9 }, { "libnode.so", 10 }, { "boringssl", 9 } };
-	const char *slash = memrchr(path.p, '/', path.n);
-	struct span base = { slash ? slash + 1 : path.p, slash ? path.n - (size_t)(slash + 1 - path.p) : path.n };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (memmem(base.p, base.n, names[i].p, names[i].n))
-			return true;
-	return false;
+	return is_named(path, names, ARRAY_SIZE(names)) || is_server_module(path);
 }
 
 struct maps {

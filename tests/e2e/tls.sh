@@ -194,6 +194,62 @@ cycles() {
 	server_end
 }
 
+# TLS that cannot be metered, in real servers: which it is, what is lost and the way out stand in `weir check` per process and in the
+# agent's log, and every connection is counted.
+blind_start() {
+	port_new
+	case $1 in
+	caddy)
+		printf '{\n admin off\n auto_https off\n}\nhttps://localhost:%s {\n bind 127.0.0.1\n tls %s %s\n respond /health "{}"\n}\n' "$PORT" "$CERT" "$KEY" >"$WORK/Caddyfile"
+		XDG_DATA_HOME=$WORK XDG_CONFIG_HOME=$WORK caddy run --config "$WORK/Caddyfile" --adapter caddyfile >"$WORK/server.log" 2>&1 &
+		;;
+	granian)
+		openssl pkcs8 -topk8 -nocrypt -in "$KEY" -out "$WORK/key8.pem"
+		(cd "$E2E" && PYTHONDONTWRITEBYTECODE=1 exec "$H2_BIN/granian" --interface asgi --host 127.0.0.1 --port "$PORT" --ssl-certificate "$CERT" \
+			--ssl-keyfile "$WORK/key8.pem" --log-level warning asgi_app:app) >"$WORK/server.log" 2>&1 &
+		;;
+	grpcio)
+		"$CACHE/grpc/bin/python" - "$PORT" "$KEY" "$CERT" >"$WORK/server.log" 2>&1 <<-'PY' &
+			import sys, grpc
+			from concurrent import futures
+			key, cert = (open(p, "rb").read() for p in sys.argv[2:4])
+			s = grpc.server(futures.ThreadPoolExecutor(1))
+			s.add_secure_port(f"127.0.0.1:{sys.argv[1]}", grpc.ssl_server_credentials([(key, cert)]))
+			s.start()
+			s.wait_for_termination()
+		PY
+		;;
+	esac
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	wait_for 20 greets
+}
+
+greets() { openssl s_client -connect "127.0.0.1:$PORT" -servername localhost -alpn h2 </dev/null 2>/dev/null | grep -q 'BEGIN CERTIFICATE'; }
+
+blind() { # blind CASE SERVER ITS-PROGRAM KIND
+	local name=$1 program=$3 kind=$4 why= n
+	case_wanted "$name" || return 0
+	command -v "$program" >/dev/null || { skip "$name" "$program is not there"; return; }
+	blind_start "$2" || { fail "$name" "the server did not start: $(tail -1 "$WORK/server.log")"; server_end; return; }
+	"$WEIR" check --json --port "$PORT" >"$WORK/check.json" 2>"$WORK/check.err"
+	jq -e --argjson port "$PORT" --arg kind "$kind" '.servers[] | select(.port == $port) | .tls | any(.kind == $kind and .metered == false and (.lost | test("not metered.*proxy")))' \
+		"$WORK/check.json" >/dev/null || why="weir check: $(jq -c --argjson port "$PORT" '.servers[] | select(.port == $port)' "$WORK/check.json") $(tail -1 "$WORK/check.err")"
+	"$WEIR" check --port "$PORT" 2>/dev/null | grep -q -- "-> .*: $kind; .*not metered" || why="$why its table does not say it"
+	if weir_start --port "$PORT"; then
+		for _ in 1 2 3; do greets || why="$why no handshake"; done
+		wait_for 5 eval '[ "$(stat_of kernel.tls_blind)" -ge 3 ]'
+		n=$(stat_of kernel.tls_blind)
+		[ "$n" -eq 3 ] || why="$why tls_blind $n, want 3"
+		wait_for 5 grep -q "$kind, if it speaks TLS: .*not metered" "$WEIR_LOG" || why="$why the log does not say it"
+		weir_stop >"$WORK/stop" || why="$why $(cat "$WORK/stop")"
+	else
+		why="$why weir did not attach: $(tail -2 "$WEIR_LOG")"
+	fi
+	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
+	server_end
+}
+
 small='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.61", "count": 5, "requests": [{"stream": true, "usage": true, "tokens": 40, "repeat": 3}, {"tokens": 7}]}]}'
 
 if uvicorn_ready >"$WORK/pip.log" 2>&1; then
@@ -247,6 +303,10 @@ if h2_ready; then
 else
 	skip "$SUITE-h2" "the h2 package cannot be installed: $(tail -1 "$WORK/pip.log")"
 fi
+
+blind blind-go caddy caddy Go
+blind blind-rustls granian "$H2_BIN/granian" rustls
+blind blind-boringssl grpcio "$CACHE/grpc/bin/python" "static, stripped" # tests/e2e/grpc.sh puts it there
 
 MODELS=${WEIR_DATA:-$ROOT/../shared/data}/models GGUF=
 GGUF=$MODELS/tiny-synth.gguf
