@@ -18,15 +18,39 @@ struct feed {
 	struct assemble *assemble;
 	struct told *told;
 	uint64_t records, bad;
+	int64_t wall_ns; /* wall clock less monotonic clock */
 };
 
-static int64_t clock_offset(void)
-{
-	struct timespec wall, mono;
+#define CLOCK_TRIES 5
 
-	clock_gettime(CLOCK_REALTIME, &wall);
-	clock_gettime(CLOCK_MONOTONIC, &mono);
-	return (int64_t)(wall.tv_sec - mono.tv_sec) * 1000000000 + (wall.tv_nsec - mono.tv_nsec);
+/*
+ * Wall clock less monotonic clock. They cannot be read at once, and between two readings we may have been put aside for milliseconds: the
+ * tightest of a few pairs counts. What was known stays while it may be right: both clocks are slewed alike, so that only a step of the wall
+ * clock changes the difference, and records keep their order at all other times.
+ */
+static int64_t clock_offset(int64_t known)
+{
+	int64_t best = 0, width = INT64_MAX;
+
+	for (int i = 0; i < CLOCK_TRIES; i++) {
+		int64_t before = (int64_t)capture_now_ns(), after, wall_ns;
+		struct timespec wall;
+
+		clock_gettime(CLOCK_REALTIME, &wall);
+		after = (int64_t)capture_now_ns();
+		if (after - before >= width)
+			continue;
+		width = after - before;
+		wall_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec;
+		best = wall_ns - before - width / 2;
+	}
+	return llabs(best - known) <= width ? known : best;
+}
+
+static void clock_look(struct feed *f)
+{
+	f->wall_ns = clock_offset(f->wall_ns);
+	assemble_set_clock(f->assemble, f->wall_ns);
 }
 
 static double wall_now(void)
@@ -257,7 +281,7 @@ void feed_marker(void *feed, enum marker_kind kind, struct span server, struct s
 /* ---- the rest -------------------------------------------------------------------------------------- */
 void feed_second(struct feed *f)
 {
-	assemble_set_clock(f->assemble, clock_offset());
+	clock_look(f);
 	complain(f, detect_advance(f->o.detect, wall_now()));
 }
 
@@ -424,7 +448,7 @@ int feed_open(const struct feed_opts *o, struct feed **ret)
 		feed_free(f);
 		return r;
 	}
-	assemble_set_clock(f->assemble, clock_offset());
+	clock_look(f);
 	*ret = f;
 	return 0;
 }
