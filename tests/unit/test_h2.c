@@ -527,7 +527,7 @@ static void shed(void **state)
 	assemble_set_shed(t->assemble, WEIR_SHED_SLICES);
 	exchange(t, 3, NOTHING);
 	assert_int_equal(t->seen.completions, 1);
-	want(t, "\"path\":\"/v1/chat/completions\",\"request_id\":\"r-1\",\"prompt_tokens\":11");
+	want(t, "\"path\":\"/v1/chat/completions\",\"finish_reason\":\"stop\",\"request_id\":\"r-1\",\"prompt_tokens\":11");
 	assert_null(strstr(t->seen.line.p, "max_tokens"));
 	assemble_set_shed(t->assemble, WEIR_SHED_NONE);
 	exchange(t, 5, NOTHING);
