@@ -2,11 +2,11 @@
  * engine.bpf.c - tokens that an engine really computes: uprobes at the functions that take a batch. One program for
  * each place where the number of tokens may stand when the function is entered; src/capture/engine.c has the table.
  */
-#include <linux/bpf.h>
 #include <linux/ptrace.h>
-#include <linux/types.h>
-#include <stdbool.h>
 
+#include "kernel.h"
+
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
@@ -47,10 +47,11 @@ static void count(void *ctx, const void *at)
 		return;
 	}
 	if (!e) {
-		const struct weir_engine zero = {};
+		struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+		const struct weir_engine first = { .parent = (__u32)BPF_CORE_READ(task, real_parent, tgid) };
 
 		/* two threads may do this at once: the second finds the first's */
-		bpf_map_update_elem(&weir_engines, &key, &zero, BPF_NOEXIST);
+		bpf_map_update_elem(&weir_engines, &key, &first, BPF_NOEXIST);
 		e = bpf_map_lookup_elem(&weir_engines, &key);
 		if (!e) {
 			lost(WEIR_ENGINE_FULL);

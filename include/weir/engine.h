@@ -15,6 +15,7 @@ struct weir_engine_key {
 
 struct weir_engine {
 	__u64 calls, tokens;
+	__u32 parent, reserved; /* process: who started it, at its first call */
 };
 
 /* Losses: one array element each. */

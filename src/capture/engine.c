@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define PIDS_MAX 256       /* processes of which it is known which port they serve */
+#define PIDS_MAX 1024      /* processes of which it is known which port they serve; the workers of a few servers */
 #define MAPS_MAX (1 << 20) /* bytes of one /proc/PID/maps */
 #define SILENT_READS 600   /* about ten minutes: then a process is forgotten, in the kernel too; if it wakes it begins anew */
 
@@ -56,7 +56,7 @@ struct engine {
 	struct engine_bpf *skel;
 	struct file file[ENGINE_FILES_MAX];
 	struct {
-		int pid;
+		uint32_t pid;
 		uint16_t port;
 	} pid[PIDS_MAX];
 	struct process process[WEIR_ENGINE_PROCESSES];
@@ -187,6 +187,32 @@ static int mapping_look(struct engine *e, int pid, uint16_t port, const struct t
 	return r > 0;
 }
 
+/* ---- whose port ----------------------------------------------------------------------------------------- */
+static unsigned pid_find(const struct engine *e, uint32_t pid, uint16_t port)
+{
+	unsigned i = 0;
+
+	while (i < e->pids && (e->pid[i].pid != pid || e->pid[i].port != port))
+		i++;
+	return i;
+}
+
+void engine_own(struct engine *e, uint32_t pid, uint16_t port)
+{
+	if (!e || e->pids == PIDS_MAX || pid_find(e, pid, port) < e->pids)
+		return;
+	e->pid[e->pids].pid = pid;
+	e->pid[e->pids++].port = port;
+}
+
+void engine_disown(struct engine *e, uint32_t pid, uint16_t port)
+{
+	unsigned i = e ? pid_find(e, pid, port) : 0;
+
+	if (e && i < e->pids)
+		e->pid[i] = e->pid[--e->pids];
+}
+
 /* ---- who listens --------------------------------------------------------------------------------------- */
 struct scan {
 	struct engine *e;
@@ -227,10 +253,7 @@ static void listener(void *ctx, int pid)
 		if (tls_parse_mapping(line, &m) > 0)
 			s->probed += mapping_look(s->e, pid, s->port, &m);
 	}
-	if (s->e->pids < PIDS_MAX) {
-		s->e->pid[s->e->pids].pid = pid;
-		s->e->pid[s->e->pids++].port = s->port;
-	}
+	engine_own(s->e, (uint32_t)pid, s->port);
 }
 
 int engine_scan(struct engine *e, uint16_t port)
@@ -242,11 +265,23 @@ int engine_scan(struct engine *e, uint16_t port)
 }
 
 /* ---- counts -------------------------------------------------------------------------------------------- */
-static uint16_t port_of(const struct engine *e, const struct weir_engine_key *key)
+static uint16_t port_of_pid(const struct engine *e, uint32_t pid)
 {
 	for (unsigned i = 0; i < e->pids; i++)
-		if ((uint32_t)e->pid[i].pid == key->tgid)
+		if (e->pid[i].pid == pid)
 			return e->pid[i].port;
+	return 0;
+}
+
+/* Process 1 may hold sockets for others, and is everybody's parent. */
+static uint16_t port_of(const struct engine *e, const struct weir_engine_key *key, uint32_t parent)
+{
+	uint16_t port = port_of_pid(e, key->tgid);
+
+	if (!port && parent > 1)
+		port = port_of_pid(e, parent);
+	if (port)
+		return port;
 	if (key->file < e->files && !e->file[key->file].ports)
 		return e->file[key->file].port;
 	return 0;
@@ -296,7 +331,7 @@ int engine_read(struct engine *e, void (*tell)(void *ctx, uint16_t port, uint64_
 
 		if (bpf_map_lookup_elem(fd, &key, &now) < 0 || !(p = process_of(e, &key)))
 			continue;
-		port = port_of(e, &key);
+		port = port_of(e, &key, now.parent);
 		if (now.tokens > p->last.tokens) {
 			e->counts.tokens += now.tokens - p->last.tokens;
 			if (port)

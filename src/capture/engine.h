@@ -2,8 +2,8 @@
  * engine.h - tokens that inference engines compute, counted by a uprobe on the function that takes a batch.
  *
  * Probes are set per file: one counts for every process that has the file mapped, now or later, so that a server that is started
- * again is counted on. Which port a process serves is known of those that listened at the scan; what others compute with the same
- * file is taken for the port of that file, where it serves only one.
+ * again is counted on. Which port a process serves is known of those that listened at the scan or were told of since, and of their
+ * children (Ollama's runner); what others compute with the same file is taken for the port of that file, where it serves only one.
  */
 #ifndef WEIR_CAPTURE_ENGINE_H
 #define WEIR_CAPTURE_ENGINE_H
@@ -37,6 +37,10 @@ struct engine *engine_free(struct engine *e);
  * negative errno; files that cannot be probed are told through found().
  */
 int engine_scan(struct engine *e, uint16_t port);
+
+/* A process that listens on this port now, or no longer does. NULL: nothing happens. Needs no privilege. */
+void engine_own(struct engine *e, uint32_t pid, uint16_t port);
+void engine_disown(struct engine *e, uint32_t pid, uint16_t port);
 
 /* Calls tell() with what was computed behind each port since the last time. 0, or negative errno. Needs no privilege but what map operations need. */
 int engine_read(struct engine *e, void (*tell)(void *ctx, uint16_t port, uint64_t tokens), void *ctx);

@@ -22,11 +22,12 @@ static void on_found(void *ctx, const struct engine_found *f)
 		log_info("counting what %s computes for port %u (%s, pid %d)", f->engine, f->port, path, f->pid);
 }
 
-void agent_engine_begin(struct agent_engine *a, struct detect *d, const struct agent_ports *ports)
+void agent_engine_begin(struct agent_engine *a, struct detect *d, struct agent_ports *ports)
 {
 	a->detect = d;
 	if (engine_open(on_found, a, &a->engine) < 0)
 		return;
+	ports->engine = a->engine;
 	for (unsigned port = 1; port < 65536; port++) {
 		enum port_source source = (enum port_source)ports->note[port].source;
 		int r = source != PORT_NONE && source != PORT_REFUSED ? engine_scan(a->engine, (uint16_t)port) : 0;

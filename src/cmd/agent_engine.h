@@ -15,8 +15,8 @@ struct agent_engine {
 	double now;
 };
 
-/* Probes the engines of the servers that listen on the watched ports now. Privileged. Whatever fails is said, and no reason to end. */
-void agent_engine_begin(struct agent_engine *a, struct detect *d, const struct agent_ports *ports);
+/* Probes the engines of the servers that listen on the watched ports now. Privileged. From then on `ports` tells the engines who listens. Whatever fails is said, and no reason to end. */
+void agent_engine_begin(struct agent_engine *a, struct detect *d, struct agent_ports *ports);
 void agent_engine_second(struct agent_engine *a, double now);
 void agent_engine_write_json(const struct agent_engine *a, struct str *out);
 void agent_engine_end(struct agent_engine *a);

@@ -155,12 +155,14 @@ void agent_ports_message(struct agent_ports *p, const struct watcher_message *m,
 		port_gone(p, m, now_s);
 		return;
 	case WATCHER_OWNER:
+		engine_own(p->engine, m->pid, m->port);
 		if (hops_own(p->hops, m->pid, m->netns, m->port) == -ENOSPC && !p->owners_full) {
 			p->owners_full = true;
 			log_warning("more processes than %u hold watched ports: double hops through the others are counted twice", DISCOVER_OWNERS_MAX);
 		}
 		return;
 	case WATCHER_DISOWNED:
+		engine_disown(p->engine, m->pid, m->port);
 		hops_disown(p->hops, m->pid, m->netns, m->port);
 		return;
 	case WATCHER_SCANNED:

@@ -5,6 +5,7 @@
 #define WEIR_CMD_AGENT_PORTS_H
 
 #include "capture/capture.h"
+#include "capture/engine.h"
 #include "capture/hops.h"
 #include "capture/watcher.h"
 #include "decode/record.h"
@@ -52,6 +53,7 @@ struct agent_ports {
 	} pair[PORT_PAIRS_MAX];
 	size_t pairs;
 	struct hops *hops; /* NULL: this kernel does not tell them */
+	struct engine *engine; /* NULL: none is counted, or not yet */
 	struct port_note note[65536]; /* by port */
 	unsigned watched;
 	bool scanned; /* the helper has looked at least once */

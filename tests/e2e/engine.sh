@@ -11,8 +11,8 @@ int32_t llama_decode(void *ctx, struct llama_batch batch) { (void)ctx; return ba
 C
 cc -O2 -shared -fPIC -o "$WORK/libllama.so.1" "$WORK/llama.c" || { skip "$SUITE" "no compiler for a shared library"; suite_end; }
 
-engine_start() {
-	"$PYTHON" "$E2E/engine_server.py" "$PORT" "$WORK/libllama.so.1" 2>"$WORK/engine.log" &
+engine_start() { # engine_start [fork]
+	"$PYTHON" "$E2E/engine_server.py" "$PORT" "$WORK/libllama.so.1" "$@" 2>"$WORK/engine.log" &
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
 	wait_for 10 curl -sf -o /dev/null "http://127.0.0.1:$PORT/computed"
@@ -62,6 +62,33 @@ exact() {
 	server_end
 }
 
+# Two servers with one library: known apart also after one of them was started again, and where a child computes.
+shared() {
+	local other other_pid truth got
+	case_wanted shared || return 0
+	port_new
+	engine_start fork || { fail shared "the server did not start: $(tail -1 "$WORK/engine.log")"; return; }
+	other=$PORT other_pid=$SERVER_PID
+	port_new
+	engine_start || { fail shared "the second server did not start: $(tail -1 "$WORK/engine.log")"; return; }
+	weir_start --port "$PORT" --port "$other" || { fail shared "weir did not attach: $(tail -2 "$WEIR_LOG")"; return; }
+	server_end
+	engine_start || { fail shared "the second server did not start again"; weir_stop >/dev/null; return; }
+	wait_for 10 grep -q "port $PORT: .*, pid $SERVER_PID" "$WEIR_LOG" || fail shared "the restart was not seen: $(cat "$WEIR_LOG")"
+	ask '{"prompt":"a b c d e","max_tokens":6}'
+	PORT=$other ask '{"prompt":"one two three","max_tokens":5}'
+	truth=$(($(curl -s "http://127.0.0.1:$PORT/computed" | jq .computed) + $(curl -s "http://127.0.0.1:$other/computed" | jq .computed)))
+	got=$(counted)
+	if [ "$truth" != 17 ] || [ "$got" != "$truth" ] || [ "$(stat_of engine.unattributed)" != 0 ]; then
+		fail shared "the engines computed $truth tokens, weir counted $got, $(stat_of engine.unattributed) of nobody"
+	else
+		ok shared
+	fi
+	weir_stop >"$WORK/stop" || fail shared "$(cat "$WORK/stop")"
+	server_end
+	end_pid "$other_pid"
+}
+
 # Where nothing has an engine's function, nothing is loaded, and nothing is said.
 none() {
 	case_wanted none || return 0
@@ -103,6 +130,7 @@ real() {
 }
 
 exact
+shared
 none
 real
 suite_end

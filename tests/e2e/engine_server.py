@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """A server whose engine is a shared library: each request "computes" by llama_decode() calls of known size.
 
-usage: engine_server.py PORT LIBRARY
+usage: engine_server.py PORT LIBRARY [fork]
 
 POST /v1/completions {"prompt": any, "max_tokens": N, "extra": M}: one batch for the prompt (words), N - 1 of one token, and one of M tokens
-that no usage tells of. GET /computed answers what was computed so far.
+that no usage tells of; with `fork` in a child of its own. GET /computed answers what was computed so far.
 """
 import ctypes
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,6 +24,14 @@ computed = 0
 
 def decode(n):
     global computed
+    if "fork" in sys.argv[3:]:
+        child = os.fork()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+        else:
+            os._exit(lib.llama_decode(None, Batch(n, None, None, None, None, None, None)) != n)
+        computed += n
+        return
     assert lib.llama_decode(None, Batch(n, None, None, None, None, None, None)) == n
     computed += n
 
