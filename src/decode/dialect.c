@@ -176,6 +176,11 @@ static const struct dialect_shape rank = {
 	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "inputs inputs.* input input.* text query documents.* texts.*", [D_RESPONSE_MODEL] = "model" },
 	.stream = STREAM_NEVER,
 };
+static const struct dialect_shape llama_embed = {
+	"llama.embed",
+	{ [D_MODEL] = "model", [D_USER] = USER, [D_PROMPT] = "content content.* input input.*", [D_RESPONSE_MODEL] = "model" },
+	.stream = STREAM_NEVER,
+};
 
 /* What servers say of themselves. */
 static const struct dialect_shape about_models = { "about.models", { [D_OWNER] = "data.*.owned_by" }, .stream = STREAM_NEVER };
@@ -252,7 +257,7 @@ static const struct dialect rows[] = {
 	EMBEDDING("/api/embeddings", &ollama_embed, "Ollama"),
 	EMBEDDING("/api/embed", &ollama_embed, "Ollama"),
 	EMBEDDING("/embeddings", &openai_embeddings, "OpenAI, vLLM, SGLang, llama.cpp, LocalAI, TEI"),
-	EMBEDDING("/embedding", &rank, "llama.cpp"),
+	EMBEDDING("/embedding", &llama_embed, "llama.cpp"),
 	EMBEDDING("/embed", &rank, "TEI"),
 	EMBEDDING("/embed_all", &rank, "TEI"),
 	EMBEDDING("/embed_sparse", &rank, "TEI"),
