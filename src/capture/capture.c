@@ -380,7 +380,7 @@ int capture_open(const struct capture_opts *o, struct capture **ret, const char 
 
 	*where = "looking for BTF (/sys/kernel/btf/vmlinux)";
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
-		return -ENOTSUP;
+		return -ENODATA;
 	*where = "looking for cgroup v2 in the mount table";
 	if (!o->cgroup_mount) {
 		r = cgroup_find(NULL, &mount);
@@ -463,6 +463,14 @@ struct capture *capture_free(struct capture *c)
 }
 
 /* ---- settings -------------------------------------------------------------------------------------- */
+const char *capture_variant_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(variants); i++)
+		if (!strcmp(name, variants[i].name))
+			return variants[i].name;
+	return NULL;
+}
+
 const char *capture_variant(const struct capture *c)
 {
 	return c->variant;

@@ -36,7 +36,7 @@ struct capture_opts {
 
 /*
  * Tries the variants of the program, fastest first, and attaches the first that the kernel takes.
- * -EPERM: not allowed; -ENOENT: no cgroup v2; -ENOTSUP: no BTF; -EOPNOTSUPP: the verifier refused every variant; other negative
+ * -EPERM: not allowed; -ENOENT: no cgroup v2; -ENODATA: no BTF; -EOPNOTSUPP: the verifier refused every variant; other negative
  * errno. ret_where (may be NULL) names the step that failed, for a message; a literal.
  */
 int capture_open(const struct capture_opts *opts, struct capture **ret, const char **ret_where);
@@ -48,6 +48,8 @@ static inline void capture_freep(struct capture **c)
 
 /* Whether a process without any capability could go on: asks a child (fork). */
 bool capture_works_unprivileged(const struct capture *c);
+/* The variant of this name, as a literal; NULL: there is none. */
+const char *capture_variant_find(const char *name);
 const char *capture_variant(const struct capture *c); /* name of the program variant in use */
 /* The kernel refused the meter: it runs in user space, and what does not fit the ring is missing in the counters. */
 bool capture_inexact(const struct capture *c);

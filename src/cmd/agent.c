@@ -41,7 +41,7 @@ void agent_complain_open(int error, const char *where)
 		log_error("not allowed to use BPF (%s): run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
 			  geteuid() ? "not root" : "kernel.unprivileged_bpf_disabled, lockdown or a container forbids it");
 		break;
-	case -ENOTSUP:
+	case -ENODATA:
 		log_error("the kernel has no BTF (/sys/kernel/btf/vmlinux): it must be built with CONFIG_DEBUG_INFO_BTF");
 		break;
 	case -ENOENT:
@@ -101,7 +101,11 @@ static int outputs_open(struct agent *g)
 	struct sink *s = NULL;
 	int r;
 
-	r = records_open(&g->records, o->records_out);
+	r = records_open(&g->records, o->records_out, false);
+	if (r == -ENXIO) {
+		log_info("%s: a pipe that nobody reads; waiting for its reader", o->records_out);
+		r = records_open(&g->records, o->records_out, true);
+	}
 	if (r < 0) {
 		log_error("%s: %s", o->records_out, strerror(-r));
 		return r;
@@ -530,6 +534,17 @@ static uint16_t hop_outer(void *ctx, const struct weir_conn_key *at)
 	return hops_inner(((struct agent *)ctx)->hops, at, &hop) ? hop.port : 0;
 }
 
+/* A process that is not there has no ports, and its number will be another's. */
+static int pids_look(const struct agent_opts *o)
+{
+	for (size_t i = 0; i < o->discover.pid_count; i++)
+		if (kill(o->discover.pids[i], 0) < 0 && errno == ESRCH) {
+			log_error("--pid %d: no such process", o->discover.pids[i]);
+			return -ESRCH;
+		}
+	return 0;
+}
+
 static int begin(struct agent *g)
 {
 	struct detect_opts detect = { .detector = DETECTOR_FULL, .emit = on_anomaly, .ctx = g, .calendar = g->o->known, .prices = g->o->prices, .sensitivity = g->o->sensitivity, .alarms_per_week = g->o->alarms_per_week };
@@ -542,6 +557,8 @@ static int begin(struct agent *g)
 	bool keep_bpf;
 	int r;
 
+	if ((r = pids_look(g->o)) < 0)
+		return r;
 	r = priv_user_find(g->o->user, &user);
 	if (r < 0) {
 		log_error("--user %s: %s", g->o->user, r == -ENOENT ? "no such user" : strerror(-r));
@@ -550,10 +567,8 @@ static int begin(struct agent *g)
 	if ((r = outputs_open(g)) < 0)
 		return r;
 	/* Opened while we may; what it needs later it holds open. */
-	if ((r = state_open(&state, &g->state)) < 0) {
-		log_error("cannot start: %s", strerror(-r));
+	if ((r = state_open(&state, &g->state)) < 0)
 		return r;
-	}
 	feed.state = g->state;
 	if ((r = key_take(g->o, feed.key)) < 0)
 		return r;

@@ -58,6 +58,14 @@ static int pid_add(void *into, const char *value)
 	return 0;
 }
 
+static int variant_set(void *into, const char *value)
+{
+	struct agent_opts *o = into;
+
+	o->variant = capture_variant_find(value);
+	return o->variant ? 0 : -EINVAL;
+}
+
 static int trusted_add(void *into, const char *value)
 {
 	return identity_trust(&((struct agent_opts *)into)->identity, span_of(value));
@@ -113,7 +121,7 @@ static const struct option_row rows[] = {
 	{ "alarms-per-week", OPTION_REAL, AT(alarms_per_week), 0.01, DETECT_ALARMS_MAX, "N", "let the sensitivity follow what has been seen: about so many false alarms a week", NULL },
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
 	{ "trusted-proxy", OPTION_CALL, 0, 0, 0, "ADDRESS[/BITS]", "believe this peer about who the client is; may be repeated", trusted_add },
-	{ "trusted-header", OPTION_CALL, 0, 0, 0, "NAME", "of a trusted proxy's headers this one alone: x-forwarded-for, forwarded, x-real-ip, ...", trusted_header_set },
+	{ "trusted-header", OPTION_CALL, 0, 0, 0, "NAME", "of a trusted proxy's headers this one alone: x-forwarded-for, forwarded, cf-connecting-ip, true-client-ip, x-real-ip", trusted_header_set },
 	{ "socket", OPTION_TEXT, AT(socket), 0, 0, "PATH", "where `weir clients` asks (" AGENT_SOCKET_DEFAULT ")", NULL },
 	{ "user", OPTION_TEXT, AT(user), 0, 0, "NAME", "go on as this user once attached (nobody)", NULL },
 	{ "cpu-limit", OPTION_REAL, AT(cpu_limit_pct), 0.01, 10000, "PCT", "own CPU above which work is shed, percent of a core (50)", NULL },
@@ -125,7 +133,7 @@ static const struct option_row rows[] = {
 	{ "max-accounts", OPTION_UINT, AT(max_accounts), 1, ACCOUNTS_MAX, "N", "true clients, keys and users counted one by one, of each (16384)", NULL },
 	{ "v6-prefix", OPTION_UINT, AT(v6_prefix), 1, 128, "BITS", "IPv6 clients are counted per network of this length (64)", NULL },
 	{ "client-idle", OPTION_REAL, AT(client_idle_s), 1, 1e9, "S", "a silent client is added to its server's `aged` sum (3600)", NULL },
-	{ "variant", OPTION_TEXT, AT(variant), 0, 0, "NAME", "only this variant of the meter: may_goto, bpf_loop or tap (the best)", NULL },
+	{ "variant", OPTION_CALL, 0, 0, 0, "NAME", "only this variant of the meter: may_goto, bpf_loop or tap (the best)", variant_set },
 	{ "verbose", OPTION_FLAG, AT(verbose), 0, 0, NULL, "say more", NULL },
 };
 

@@ -25,7 +25,8 @@ struct agent_opts {
 	struct dialect_file *dialect_file; /* what --dialects names, read and checked; NULL: none */
 	struct calendar *known;            /* what --calendar names; NULL: none */
 	struct prices *prices;             /* [price] of --config; NULL: none */
-	char *calendar, *dialects, *records_out, *state, *key_file, *config, *cgroup, *socket, *user, *variant;
+	char *calendar, *dialects, *records_out, *state, *key_file, *config, *cgroup, *socket, *user;
+	const char *variant; /* NULL: the best */
 	double duration_s; /* 0: until told to stop */
 	uint32_t ring_bytes, max_clients, max_conns, v6_prefix;
 	double cpu_limit_pct, memory_limit_mib, hook_limit_us;

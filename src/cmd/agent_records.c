@@ -9,7 +9,7 @@
 #define PIPE_PIECE 4096 /* PIPE_BUF: a pipe that polls writable takes as much without blocking */
 #define LAST_TRIES 20	/* x 100 ms at the end */
 
-int records_open(struct records_out *o, const char *path)
+int records_open(struct records_out *o, const char *path, bool wait)
 {
 	struct stat st;
 
@@ -20,7 +20,7 @@ int records_open(struct records_out *o, const char *path)
 		o->fd = STDOUT_FILENO;
 	} else {
 		/* Prompts are not in it, but who asked what of which model is: not for everybody's eyes. */
-		o->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0640);
+		o->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | (wait ? 0 : O_NONBLOCK), 0640);
 		o->owned = true;
 	}
 	if (o->fd < 0 || fstat(o->fd, &st) < 0) {

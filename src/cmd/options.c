@@ -86,13 +86,15 @@ static void complaint(char *buf, size_t n, const struct option_row *o, const cha
 	if (error == -ENOMEM)
 		snprintf(buf, n, "out of memory");
 	else if (error == -ERANGE && o->max > o->min)
-		snprintf(buf, n, "%s%s: '%.64s' is not within %.0f..%.0f", dashes, o->name, value, o->min, o->max);
+		snprintf(buf, n, "%s%s: '%.64s' is not within %.10g..%.10g", dashes, o->name, value, o->min, o->max);
 	else if (error == -EDOM)
 		snprintf(buf, n, "%s%s: '%.64s' has bits set behind its prefix", dashes, o->name, value);
 	else if (error == -E2BIG)
 		snprintf(buf, n, "%s%s: given too often", dashes, o->name);
+	else if (!o->arg)
+		snprintf(buf, n, "%s%s: '%.64s' is not yes or no", dashes, o->name, value);
 	else
-		snprintf(buf, n, "%s%s: '%.64s' is not %s", dashes, o->name, value, o->arg ? o->arg : "yes or no");
+		snprintf(buf, n, "%s%s: '%.64s' is not %s (%s)", dashes, o->name, value, o->arg, o->help);
 }
 
 static void help_print(const struct option_row *rows, size_t n, const char *usage)

@@ -424,6 +424,12 @@ void state_load(struct state *s, void *engine, double now)
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------------- */
+/* What was meant is another folder: no reason to go on without. */
+static bool is_wrong_path(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ENAMETOOLONG || r == -ELOOP;
+}
+
 int state_open(const struct state_opts *o, struct state **ret)
 {
 	char why[STORE_WHY];
@@ -434,19 +440,22 @@ int state_open(const struct state_opts *o, struct state **ret)
 	if (!o->dir)
 		return 0;
 	s = calloc(1, sizeof(*s));
-	if (!s)
+	if (!s) {
+		log_error("state: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	s->o = *o;
 	s->engine = o->engine ? o->engine : &of_detect;
 	s->busy_since = -1;
 	s->all = true;
 	r = sums_open(&s->sums);
 	if (r < 0) {
+		log_error("state: %s", strerror(-r));
 		free(s);
 		return r;
 	}
 	r = store_open(o->dir, STORE_WRITE, o->live ? BUSY_MS : BUSY_REPLAY_MS, why, &s->store);
-	if (r < 0 && !o->live) {
+	if (r < 0 && (!o->live || is_wrong_path(r))) {
 		log_error("state: %s", why);
 		sums_free(s->sums);
 		free(s);

@@ -49,7 +49,8 @@ struct state_stats {
 };
 
 struct state;
-/* dir NULL: *ret is NULL and 0. Says what is wrong. Not live: negative errno where there is no store to be had. */
+/* dir NULL: *ret is NULL and 0. Says what is wrong. Negative errno where there is no store to be had; live,
+ * where there can be none (the folder that DIR is to be in is not there), and memory does for all other cases. */
 int state_open(const struct state_opts *o, struct state **ret);
 /* Before the first record. now: 0 where no time is known yet. */
 void state_load(struct state *s, void *engine, double now);

@@ -88,6 +88,11 @@ usage_case() {
 	refused 2 'bad.conf:3: unknown setting' "$WEIR" check --config "$WORK/bad.conf" &&
 	refused 1 'no such user' "$WEIR" run --port 80 --user no-such-user --socket "$WORK/s" &&
 	refused 1 '/no/such/folder/r' "$WEIR" run --port 80 --records-out /no/such/folder/r --socket "$WORK/s" &&
+	refused 2 "'quantum' is not NAME .*may_goto" "$WEIR" run --port 80 --variant quantum &&
+	refused 2 "'x-foo' is not NAME .*x-forwarded-for" "$WEIR" run --port 80 --trusted-header x-foo &&
+	refused 1 '/no/such/folder/st: No such file' "$WEIR" run --port 80 --state /no/such/folder/st --socket "$WORK/s" &&
+	refused 1 'Not a directory' "$WEIR" run --port 80 --state "$WORK/bad.conf" --socket "$WORK/s" &&
+	refused 1 '--pid 4194999: no such process' "$WEIR" run --pid 4194999 --socket "$WORK/s" &&
 	refused 1 'not a cgroup' "$WEIR" run --port 80 --cgroup /tmp --socket "$WORK/s" &&
 	refused 1 '/no/such/folder/s' "$WEIR" run --port 80 --socket /no/such/folder/s &&
 	refused 1 'no agent is running' "$WEIR" clients --socket "$WORK/nobody" &&

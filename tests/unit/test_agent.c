@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -283,7 +284,7 @@ static void records_to_file(void **state)
 
 	(void)state;
 	for (int run = 0; run < 2; run++) {
-		assert_int_equal(records_open(&o, in_dir("records")), 0);
+		assert_int_equal(records_open(&o, in_dir("records"), false), 0);
 		for (int i = 0; i < 100; i++) {
 			struct record r = sample(i);
 
@@ -303,10 +304,33 @@ static void records_to_file(void **state)
 			lines++;
 		assert_int_equal(lines, 200);
 	}
-	assert_int_equal(records_open(&o, in_dir("no/such/folder")), -ENOENT);
-	assert_int_equal(records_open(&o, NULL), 0);
+	assert_int_equal(records_open(&o, in_dir("no/such/folder"), false), -ENOENT);
+	assert_int_equal(records_open(&o, NULL, false), 0);
 	records_flush(&o);
 	records_close(&o);
+}
+
+/* A pipe waits for nobody unless it is told to; without a reader it is known as such, and what is written to it while one is there arrives. */
+static void records_to_pipe(void **state)
+{
+	char path[PATH_MAX], text[4096];
+	struct records_out o;
+	struct record r = sample(1);
+	int reader;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s", in_dir("pipe"));
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(records_open(&o, path, false), -ENXIO);
+	reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(reader >= 0);
+	assert_int_equal(records_open(&o, path, false), 0);
+	records_add(&o, &r);
+	records_flush(&o);
+	assert_int_equal(o.written, 1);
+	assert_true(read(reader, text, sizeof(text)) > 10);
+	records_close(&o);
+	close(reader);
 }
 
 static void records_full_disk(void **state)
@@ -315,7 +339,7 @@ static void records_full_disk(void **state)
 
 	(void)state;
 	log_set_level(LOG_ERROR);
-	assert_int_equal(records_open(&o, "/dev/full"), 0);
+	assert_int_equal(records_open(&o, "/dev/full", false), 0);
 	for (int i = 0; i < 10; i++) {
 		struct record r = sample(i);
 
@@ -341,7 +365,7 @@ static void records_torn_line(void **state)
 	signal(SIGXFSZ, SIG_IGN);
 	log_set_level(LOG_ERROR);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-	assert_int_equal(records_open(&o, in_dir("torn")), 0);
+	assert_int_equal(records_open(&o, in_dir("torn"), false), 0);
 	records_add(&o, &r);
 	little = (struct rlimit){ o.pending.n + o.pending.n / 2, before.rlim_max };
 	records_add(&o, &r);
@@ -566,7 +590,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_good),	       cmocka_unit_test(options_bad),	    cmocka_unit_test(options_file),
 		cmocka_unit_test(limit_sheds_in_order), cmocka_unit_test(limit_causes),	    cmocka_unit_test(limit_recovers_with_hysteresis),
-		cmocka_unit_test(records_to_file),     cmocka_unit_test(records_full_disk), cmocka_unit_test(records_torn_line),
+		cmocka_unit_test(records_to_file),     cmocka_unit_test(records_to_pipe), cmocka_unit_test(records_full_disk), cmocka_unit_test(records_torn_line),
 		cmocka_unit_test(records_slow_pipe),   cmocka_unit_test(key_file),	    cmocka_unit_test(addresses),
 		cmocka_unit_test(told_counts),	       cmocka_unit_test(told_many),
 	};
