@@ -7,17 +7,17 @@ DRIVE_TIMEOUT=${DRIVE_TIMEOUT:-240} # a server of this size answers late on a bu
 suite_needs ss curl jq "$PYTHON"
 server_asked vllm "${WEIR_VLLM_INSTALL_S:-1500}" || suite_end
 
-KEY=sk-weir-vllm
+KEY=sk-weir-vllm-one KEY2=sk-weir-vllm-two
 # vllm_start OPTION...: sets PORT and SERVER_PID. One thread and no compiler: the model is nothing, the server is what is tested.
 vllm_start() {
-	port_new
+	[ -n "${SAME_PORT:-}" ] || port_new
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
-		OMP_NUM_THREADS=1 VLLM_CACHE_ROOT=$WORK/vllm-cache VLLM_API_KEY=$KEY "$CACHE/vllm/bin/vllm" serve "$CACHE/vllm/model" \
+		OMP_NUM_THREADS=1 VLLM_CACHE_ROOT=$WORK/vllm-cache "$CACHE/vllm/bin/vllm" serve "$CACHE/vllm/model" \
 		--served-model-name tiny --host 127.0.0.1 --port "$PORT" --dtype bfloat16 --max-model-len 8192 --max-num-seqs 16 \
-		--enforce-eager --enable-prompt-tokens-details "$@" >"$WORK/vllm.log" 2>&1 &
+		--enforce-eager --enable-prompt-tokens-details --api-key "$KEY" "$KEY2" "$@" >"$WORK/vllm.log" 2>&1 &
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
-	server_up "$SERVER_PID" 300 "http://127.0.0.1:$PORT/health"
+	server_up "$SERVER_PID" 300 "http${TLS:+s}://127.0.0.1:$PORT/health"
 }
 
 # What vLLM counted since it started: "PROMPT GENERATED", once nothing runs any more.
@@ -64,6 +64,10 @@ on chat same -- --ends <<PLAN
   {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 3}, {"stream": true, "usage": true, "tokens": 20, "repeat": 3}]}]}
 PLAN
 software_is chat "vllm/${WEIR_VLLM_VERSION:-[0-9]+\\.}.*"
+# Found by itself; behind nginx.
+SOFTWARE='vllm/[0-9]+\.[^ ]+'
+SAYS="watching port $PORT \\(vllm, pid" named auto "$SOFTWARE" tiny "$KEY" "$KEY2" -- --auto
+if command -v nginx >/dev/null; then behind_nginx nginx "$SOFTWARE" tiny "$KEY" "$KEY2"; else skip nginx "nginx is not installed"; fi
 # vLLM runs, and counts, the prompt of every choice; its usage tells of one
 on choices most -- --ends <<PLAN
 {"model": "tiny", "key": "$KEY", "clients": [{"src": "127.0.0.11", "count": 3, "requests": [
@@ -120,10 +124,44 @@ if case_wanted embeddings; then
 	if vllm_start --runner pooling --convert embed; then
 		on embeddings skip -- --ends <<-PLAN
 			{"model": "tiny", "key": "$KEY", "clients": [{"src": "127.0.0.11", "count": 4, "requests": [{"api": "embedding", "repeat": 3},
-			  {"api": "embedding", "extra": {"input": ["The river", "rises in spring", "42"]}}, {"api": "embedding", "model": "nowhere", "expect": 404}]}]}
+			  {"api": "embedding", "extra": {"input": ["The river", "rises in spring", "42"]}}, {"api": "embedding", "model": "nowhere", "expect": 404},
+			  {"api": "embedding", "path": "/score", "extra": {"text_1": "high water", "text_2": ["The river rises", "The mill is dry"]}},
+			  {"api": "embedding", "path": "/v1/rerank", "extra": {"query": "high water", "documents": ["The river rises", "The mill is dry"]}},
+			  {"api": "embedding", "path": "/pooling"}]}]}
 		PLAN
 	else
 		fail embeddings "vLLM did not start as an embedder: $(tail -3 "$WORK/vllm.log")"
 	fi
+fi
+server_end
+
+# TLS, by uvloop and Python's memory BIOs; weir is there first, and the server comes, as after a restart of its own.
+if case_wanted tls; then
+	why=
+	certificate_make || why="no certificate: $(tail -1 "$WORK/openssl.log")"
+	port_new
+	if ! weir_start --port "$PORT"; then
+		why="$why; weir did not attach: $(tail -2 "$WEIR_LOG")"
+	elif ! TLS=true SAME_PORT=$PORT vllm_start --ssl-keyfile "$TLS_KEY" --ssl-certfile "$TLS_CERT"; then
+		why="$why; vLLM did not start over TLS: $(tail -3 "$WORK/vllm.log")"
+	else
+		wait_for 15 grep -qE 'metering TLS in .*libssl' "$WEIR_LOG" || why="$why; no probe was set: $(cat "$WEIR_LOG")"
+		wait_for 15 grep -qE "port $PORT: vllm, pid" "$WEIR_LOG" || why="$why; the server was not told of: $(cat "$WEIR_LOG")"
+		sleep 4 # two looks of the helper
+		drive "127.0.0.1:$PORT" <<-PLAN || why="$why; $(drive_errors)"
+			{"model": "tiny", "tls": true, "key": "$KEY", "clients": [{"src": "127.0.0.11", "count": 4, "requests": [
+			  {"tokens": 12}, {"stream": true, "usage": true, "tokens": 57}, {"stream": true, "usage": true, "continuous": true, "tokens": 31}]},
+			  {"src": "127.0.0.31", "keepalive": false, "requests": [{"tokens": 12, "repeat": 2}, {"stream": true, "usage": true, "tokens": 20, "repeat": 2}]}]}
+		PLAN
+		settle
+		weir_clients >"$WORK/clients.jsonl"
+		weir_stop >"$WORK/stop" || why="$why; $(cat "$WORK/stop")"
+		# the health checks of its start came before the probes
+		out=$("$PYTHON" "$E2E/compare.py" --ignore 127.0.0.1 "$TOLD" "$WORK/clients.jsonl" 2>&1) || why="$why; counters: $out"
+		out=$("$PYTHON" "$E2E/compare.py" --records --ends --ignore 127.0.0.1 "$LOG" "$RECORDS" 2>/dev/null) || why="$why; records: $out"
+		jq -se 'last.server | test("vllm/[0-9]")' "$RECORDS" >/dev/null || why="$why; server $(jq -c .server "$RECORDS" | sort -u | tr '\n' ' ')"
+	fi
+	[ -z "$WEIR_PID" ] || weir_stop >/dev/null
+	if [ -n "$why" ]; then fail tls "${why#; }"; else ok tls; fi
 fi
 suite_end
