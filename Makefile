@@ -127,6 +127,8 @@ $(BUILD)/e2e/%: tests/e2e/%.c $(LIB_OBJS) Makefile
 	@mkdir -p $(@D)
 	$(call say,E2E,$@)$(CC) $(CPPFLAGS) -Itests $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)
 
+$(BUILD)/e2e/gnutls_server: LDLIBS += -lmicrohttpd
+
 # ---- what Debian must provide ----------------------------------------------------------------------
 DEPS_BUILD := gcc clang libclang-rt-14-dev make bpftool libbpf-dev libelf-dev zlib1g-dev libbrotli-dev libzstd-dev libnghttp2-dev libpcap-dev libjansson-dev libsystemd-dev libcap-ng-dev libseccomp-dev \
               libinih-dev libsqlite3-dev libmicrohttpd-dev libcmocka-dev linux-libc-dev

@@ -1,12 +1,14 @@
 /*
  * bench_tls.c - what the TLS hook adds to one SSL_write of one event of a stream: without probes, with a bare uprobe (a program
- * that does nothing), and with ours. The best of many short runs, in turn. usage: bench_tls (as root)
+ * that does nothing), and with ours. The best of many short runs, in turn. Before it a burst: two hundred streams and one of 100,000
+ * events, written by two threads as fast as they can, and how much of their usage was counted. usage: bench_tls (as root)
  */
 #include "fake_tls.h"
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <pthread.h>
 
 #include "capture/capture.h"
 #include "capture/tls_internal.h"
@@ -14,6 +16,10 @@
 
 #define CALLS 200
 #define RUNS 40
+#define BURST_STREAMS 200
+#define BURST_EVENTS 2000
+#define BURST_LONG 100000 /* events of one more stream */
+#define BURST_THREADS 2
 
 static char event[512];
 static int object;
@@ -79,15 +85,15 @@ static void tell_nobody(void *ctx, const struct tls_seen *s, int error)
 static struct weir_automaton automaton;
 static struct capture *capture;
 static struct tls *tls;
-static int own_file;
+static int own_file, listener;
+static uint16_t port;
 
 static int set_up(void)
 {
 	const struct capture_opts o = { .max_clients = 1000, .max_conns = 1000, .automaton = &automaton, .event = no_event };
 	static struct tls_look look = { .probe = find_write, .tell = tell_nobody };
 	const char *where = "";
-	uint16_t port;
-	int r, on;
+	int r;
 
 	r = automaton_build(&automaton);
 	if (r == 0)
@@ -101,21 +107,100 @@ static int set_up(void)
 	if (r < 0)
 		return r;
 	own_file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	on = listen_on(&port);
-	if (on < 0 || own_file < 0 || !write_at.offset)
+	listener = listen_on(&port);
+	if (listener < 0 || own_file < 0 || !write_at.offset)
 		return -EIO;
 	capture_watch(capture, port, true);
-	greets(pair_make(on, port, 9), &object);
+	greets(pair_make(listener, port, 9), &object);
 	return 0;
 }
 
 /* A stream begins; it stays open. */
-static void stream_begin(void)
+static void stream_begin(void *ssl)
 {
 	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 	next = (struct script){ .sock = -1 };
-	SSL_write(&object, head, sizeof(head) - 1);
+	SSL_write(ssl, head, sizeof(head) - 1);
+}
+
+static void stream_end(void *ssl, unsigned tokens)
+{
+	char usage[128], chunk[160];
+
+	snprintf(usage, sizeof(usage), "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":%u}}\n\n", tokens);
+	snprintf(chunk, sizeof(chunk), "%zx\r\n%s\r\n0\r\n\r\n", strlen(usage), usage);
+	SSL_write(ssl, chunk, (int)strlen(chunk));
+}
+
+/* ---- the burst ----------------------------------------------------------------------------------------- */
+static int streams[BURST_STREAMS + 1];
+
+static unsigned events_of(unsigned stream)
+{
+	return stream == BURST_STREAMS ? BURST_LONG : BURST_EVENTS;
+}
+
+/* Every second stream, an event of each in turn. */
+static void *burst_thread(void *ctx)
+{
+	unsigned first = *(unsigned *)ctx, n = (unsigned)strlen(event);
+
+	for (unsigned i = 0; i < BURST_LONG; i++)
+		for (unsigned s = first; s <= BURST_STREAMS; s += BURST_THREADS)
+			if (i < events_of(s))
+				SSL_write(&streams[s], event, (int)n);
+	return NULL;
+}
+
+static uint64_t tokens_counted(void)
+{
+	static struct weir_client_key keys[CAPTURE_BATCH];
+	static struct weir_client values[CAPTURE_BATCH];
+	struct capture_cursor cur = { 0 };
+	uint64_t sum = 0;
+	int n;
+
+	while ((n = capture_clients(capture, &cur, keys, values, CAPTURE_BATCH)) > 0)
+		for (int i = 0; i < n; i++)
+			sum += values[i].completion_tokens;
+	return sum;
+}
+
+static int burst(void)
+{
+	uint64_t before[WEIR_STAT_COUNT], after[WEIR_STAT_COUNT], counted = tokens_counted(), truth = 0, lost = 0;
+	unsigned first[BURST_THREADS];
+	pthread_t thread[BURST_THREADS];
+	double s;
+
+	for (unsigned i = 0; i <= BURST_STREAMS; i++) {
+		greets(pair_make(listener, port, 10), &streams[i]);
+		stream_begin(&streams[i]);
+		truth += events_of(i);
+	}
+	if (capture_stats(capture, before) < 0)
+		return 1;
+	s = (double)capture_now_ns();
+	for (unsigned i = 0; i < BURST_THREADS; i++) {
+		first[i] = i;
+		if (pthread_create(&thread[i], NULL, burst_thread, &first[i]))
+			return 1;
+	}
+	for (unsigned i = 0; i < BURST_THREADS; i++)
+		pthread_join(thread[i], NULL);
+	s = ((double)capture_now_ns() - s) / 1e9;
+	for (unsigned i = 0; i <= BURST_STREAMS; i++)
+		stream_end(&streams[i], events_of(i));
+	if (capture_stats(capture, after) < 0)
+		return 1;
+	counted = tokens_counted() - counted;
+	for (enum weir_stat i = WEIR_STAT_TLS_UNPAIRED; i <= WEIR_STAT_TLS_FULL; i++)
+		lost += after[i] - before[i];
+	printf("a burst of %llu writes on %d connections, one of them of %d events: %.1f s, %.0f writes/s; usage of %llu tokens of %llu counted (%.3f %%), calls metered %llu, told as lost %llu\n",
+	       (unsigned long long)truth, BURST_STREAMS + 1, BURST_LONG, s, (double)truth / s, (unsigned long long)counted, (unsigned long long)truth,
+	       100.0 * (double)counted / (double)truth, (unsigned long long)(after[WEIR_STAT_TLS_CALLS] - before[WEIR_STAT_TLS_CALLS]), (unsigned long long)lost);
+	return counted == truth || lost ? 0 : 1;
 }
 
 int main(void)
@@ -129,9 +214,13 @@ int main(void)
 		fprintf(stderr, "bench_tls: %s\n", strerror(-r));
 		return 1;
 	}
+	if (burst()) {
+		fprintf(stderr, "bench_tls: usage is missing that nothing tells of\n");
+		return 1;
+	}
 	nothing = nothing_load();
 	kept = tls->call_fd;
-	stream_begin();
+	stream_begin(&object);
 	for (int i = 0; i < RUNS; i++) {
 		ours = MIN(ours, run(n));
 		/* the hook's own probes out, a bare one in */

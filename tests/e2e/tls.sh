@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # TLS without keys: servers that end TLS themselves, on every way that their library is used. uvicorn through asyncio and uvloop (memory
-# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte); HTTP/2 in TLS.
+# BIOs), nginx (the library reads and writes the socket), node (its own OpenSSL), llama-server (heads read byte by byte), libmicrohttpd
+# (GnuTLS); HTTP/2 in TLS.
 # Then servers that come later, and probes that come and go.
 #   WEIR_TLS_CYCLES  how often probes are set on a busy server and taken out (100; make test-tls-cycles: 10000)
 . "$(dirname "$0")/lib.sh"
@@ -68,6 +69,14 @@ nginx_start() { # in front of a modelserver
 	serves 10
 }
 
+gnutls_start() { # libmicrohttpd, which has its TLS from GnuTLS
+	port_new
+	"$BUILD/e2e/gnutls_server" "$PORT" "$KEY" "$CERT" >"$WORK/server.log" 2>&1 &
+	SERVER_PID=$!
+	PIDS+=("$SERVER_PID")
+	serves 10
+}
+
 llama_start() {
 	port_new
 	"$LLAMA" -m "$GGUF" --alias tiny --host 127.0.0.1 --port "$PORT" -c 65536 -np 4 -t 1 --offline --ssl-key-file "$KEY" --ssl-cert-file "$CERT" \
@@ -112,6 +121,37 @@ aborts='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.11", "
   {"stream": true, "usage": true, "tokens": 12}]}]}'
 long='{"model": "tiny-llama", "tls": true, "clients": [{"src": "127.0.0.11", "requests": [{"stream": true, "usage": true, "tokens": 100000}]},
   {"src": "127.0.0.12", "requests": [{"stream": true, "tokens": 500}, {"stream": true, "usage": true, "tokens": 5000}]}]}'
+
+# burst NAME "STARTER OPTION...": two hundred connections, each with a stream, all at once and as fast as the server can write: the usage of all of it is counted, or what is missing is told as lost. Says how fast it was.
+BURST_REQUESTS=200 BURST_TOKENS=500
+burst() {
+	local name=$1 starter=$2 why= done_ got lost took
+	case_wanted "$name" || return 0
+	command -v h2load >/dev/null || { skip "$name" "h2load is not installed"; return; }
+	# shellcheck disable=SC2086
+	$starter || { fail "$name" "the server did not start: $(tail -1 "$WORK/server.log")"; server_end; return; }
+	weir_start --port "$PORT" || { fail "$name" "weir did not attach: $(tail -2 "$WEIR_LOG")"; server_end; return; }
+	printf '{"model":"tiny-llama","stream":true,"stream_options":{"include_usage":true},"max_tokens":%d,"messages":[{"role":"user","content":"a b c d e"}]}' $BURST_TOKENS >"$WORK/body.json"
+	timeout 120 h2load --h1 -n $BURST_REQUESTS -c 200 -t 1 -d "$WORK/body.json" -H 'content-type: application/json' \
+		"https://127.0.0.1:$PORT/v1/chat/completions" >"$WORK/h2load.txt" 2>&1
+	done_=$(sed -n 's/^status codes: \([0-9]*\) 2xx.*/\1/p' "$WORK/h2load.txt")
+	took=$(sed -n 's/^finished in \([^,]*\),.*/\1/p' "$WORK/h2load.txt")
+	settle
+	weir_clients >"$WORK/clients.jsonl"
+	got=$(jq -s 'map(.completion_tokens) | add' "$WORK/clients.jsonl")
+	weir_stop >"$WORK/stop" || why="$(cat "$WORK/stop")"
+	lost=$(quiet)
+	if [ "${done_:-0}" -ne $BURST_REQUESTS ]; then
+		why="$why h2load: $(tail -3 "$WORK/h2load.txt")"
+	elif [ "$got" -gt $((BURST_REQUESTS * BURST_TOKENS)) ] || [ $((got * 1000)) -lt $((BURST_REQUESTS * BURST_TOKENS * 999)) ]; then
+		why="$why usage of $got tokens, truth $((BURST_REQUESTS * BURST_TOKENS))"
+	elif [ "$got" -ne $((BURST_REQUESTS * BURST_TOKENS)) ] && [ -z "$lost" ]; then
+		why="$why usage of $got tokens, truth $((BURST_REQUESTS * BURST_TOKENS)), and no loss is told"
+	fi
+	echo "note $name: $BURST_REQUESTS streams of $BURST_TOKENS events on 200 connections in ${took:-?}: usage of $got tokens of $((BURST_REQUESTS * BURST_TOKENS)) counted; lost: ${lost:-nothing}"
+	if [ -n "$why" ]; then fail "$name" "$why"; else ok "$name"; fi
+	server_end
+}
 
 # Neither the key nor the prompt stands anywhere in what weir wrote or says.
 secrets_stay() {
@@ -263,6 +303,7 @@ if uvicorn_ready >"$WORK/pip.log" 2>&1; then
 		on "$loop-aborts" "uvicorn_start --loop $loop --http $http" --aborted-more -- --ends <<<"$aborts"
 		DRIVE_TIMEOUT=240 on "$loop-long" "uvicorn_start --loop $loop --http $http" <<<"$long"
 	done
+	burst burst-uvloop "uvicorn_start --loop uvloop --http httptools"
 	on workers "uvicorn_start --loop uvloop --http httptools --workers 2" <<<"$crowd"
 else
 	skip "$SUITE-uvicorn" "uvicorn cannot be installed: $(tail -1 "$WORK/pip.log")"
@@ -278,11 +319,19 @@ else
 fi
 
 if command -v node >/dev/null; then
+	burst burst-node node_start
 	on node-shapes node_start <<<"$shapes"
 	on node-crowd node_start <<<"$crowd"
 	DRIVE_TIMEOUT=240 on node-long node_start <<<"$long"
 else
 	skip "$SUITE-node" "node is not installed (Debian: nodejs)"
+fi
+
+if [ -x "$BUILD/e2e/gnutls_server" ]; then
+	on gnutls-shapes gnutls_start <<<"$shapes"
+	on gnutls-crowd gnutls_start <<<"$crowd"
+else
+	fail "$SUITE-gnutls" "$BUILD/e2e/gnutls_server is not built"
 fi
 
 # HTTP/2, by ALPN: the hook passes plaintext up as it does that of clear text (docs/http2.md); many streams of a connection at once.
