@@ -100,6 +100,15 @@ void baseline_rotate(struct baseline *b, bool forget)
 	b->cur10 = b->cur60 = b->cur300 = 0;
 }
 
+void baseline_fade(struct baseline *b, double age)
+{
+	float keep = (float)exp2(-FADE_OF_AGE / MAX(age, 1.0));
+
+	b->old10 *= keep;
+	b->old60 *= keep;
+	b->old300 *= keep;
+}
+
 void baseline_accept(struct baseline *b, double x10, double x60, double x300)
 {
 	b->fast = (float)(x60 / WINDOW_STEPS);

@@ -25,6 +25,8 @@ void baseline_idle(struct baseline *b, uint32_t n, uint32_t k);
 void baseline_peak(struct baseline *b, double x10, double x60, double x300);
 /* Every PEAK_STEPS: the generation becomes habit, unless it was part of an incident. */
 void baseline_rotate(struct baseline *b, bool forget);
+/* With every generation of a young series: what it showed when it was half as old is no habit. age: generations. */
+void baseline_fade(struct baseline *b, double age);
 /* The level is this now (a shift that was accepted). */
 void baseline_accept(struct baseline *b, double x10, double x60, double x300);
 

@@ -94,7 +94,7 @@ static double probing_odds(const struct traits *t, const struct usual *u)
 
 	if (isnan(t->v[T_INJECTION]) && isnan(t->v[T_NEAR]))
 		return -9; /* nothing is known of its prompts */
-	injection = isnan(t->v[T_INJECTION]) ? -1 : clip(beyond(t, u, T_INJECTION, 0.12) / 0.15, -1, 2);
+	injection = isnan(t->v[T_INJECTION]) ? -1 : clip(beyond(t, u, T_INJECTION, PROBE_INJECTED) / 0.15, -1, 2);
 	odds += PROBE_INJECTION * injection;
 	/* Edits of one prompt are nearly all alike; a course about attacks is not. */
 	odds += PROBE_NEAR * MIN(clip(beyond(t, u, T_NEAR, 0.15) / 0.25, -0.5, 1.5), clip((t->v[T_NEAR] - 0.7) / 0.15, -1.5, 1.5));
@@ -120,6 +120,7 @@ static void say(struct detect *d, uint32_t i, uint32_t kin, const struct traits_
 	f.joins = JOIN_S;
 	f.leave_s = LEAVE_BEHAVE_S;
 	f.start = d->base + d->tick;
+	f.apart = beyond(t, u, T_INJECTION, PROBE_INJECTED) > 0 && d->now.v[T_INJECTION] < PROBE_OTHERS * t->v[T_INJECTION];
 	finding_actor(&f, i, 1);
 	if (at(d, i) != e && e->kind == ENTITY_CLIENT_IP)
 		for (uint32_t k = 0; k < s->as && f.actors < 2; k++)
@@ -148,10 +149,10 @@ static void say(struct detect *d, uint32_t i, uint32_t kin, const struct traits_
 	incident_report(d, &f);
 }
 
-/* What it does from its first day on, in a stream that has just begun, is how it is. */
+/* What it does from the first hours on, in a stream that has just begun, is how it is; of whoever is seldom seen that says little later on. */
 static bool native(const struct entity *e)
 {
-	return e->born < NATIVE_S && e->full->looks < NATIVE_LOOKS;
+	return e->born < NATIVE_S && e->full->looks < NATIVE_LOOKS && e->full->looked < NATIVE_FIRST_S;
 }
 
 static void learn(struct detect *d, struct entity *e, uint32_t kin, const struct traits *t)
@@ -237,7 +238,7 @@ static void look(struct detect *d, uint32_t i, struct traits_set *s)
 	usual_of(d, e, kin, &u);
 	scraping = scraping_odds(&t, &u);
 	probing = probing_odds(&t, &u);
-	if (d->steps >= BEHAVE_STEPS && !entity_shared(e) && !native(e)) {
+	if (d->steps >= BEHAVE_STEPS && !entity_shared(e) && !native(e) && (e->born >= NATIVE_S || f->looks >= NATIVE_LOOKS || MAX(scraping, probing) >= NATIVE_ODDS)) {
 		if (probing >= scraping && 1 + probing / 3 >= LEAVE_FACTOR)
 			say(d, i, kin, s, &t, &u, CLASS_PROMPT_PROBING, probing);
 		else if (1 + scraping / 3 >= LEAVE_FACTOR)

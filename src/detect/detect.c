@@ -140,7 +140,7 @@ static void apply_to(struct detect *d, uint32_t i, const struct feed *f, int32_t
 	}
 }
 
-/* How long an address is new: it takes time to know who is usual. */
+/* How long somebody is new: it takes time to know who is usual. */
 static int32_t fresh_for(const struct detect *d)
 {
 	return (int32_t)MAX(FRESH_MIN_S, MIN(FRESH_MAX_S, d->steps * (double)STEP_S / 4));
@@ -168,18 +168,17 @@ static void remember(struct detect *d, const struct feed *f, int32_t tick)
 /* What an arrival says of who comes with whom. */
 static void acquaint(struct detect *d, struct feed *f)
 {
-	uint32_t ip = f->entity[FEED_IP], key = f->entity[FEED_KEY], user = f->entity[FEED_USER];
+	uint32_t ip = f->entity[FEED_IP], key = f->entity[FEED_KEY], user = f->entity[FEED_USER], who;
 
 	for (int k = FEED_IP; k < FEED_ENTITIES; k++)
 		for (int j = FEED_IP; j < FEED_ENTITIES; j++)
 			if (j != k && f->entity[k] != NOBODY && f->entity[j] != NOBODY)
 				entity_meet(at(d, f->entity[k]), at(d, f->entity[j]));
+	who = person_of(d, &f->m);
+	if (who != NOBODY && f->tick - at(d, who)->born < fresh_for(d))
+		f->m.flags |= MOMENT_FRESH;
 	if (ip == NOBODY)
 		return;
-	if (key != NOBODY)
-		at(d, ip)->keys |= entity_bit(at(d, key)->hash);
-	else if (user != NOBODY)
-		at(d, ip)->keys |= entity_bit(at(d, user)->hash);
 	if (f->m.agent)
 		at(d, ip)->agents |= entity_bit((uint64_t)f->m.agent * UINT64_C(0x9e3779b97f4a7c15));
 	if (at(d, ip)->net != NOBODY) {
@@ -190,8 +189,20 @@ static void acquaint(struct detect *d, struct feed *f)
 		if (user != NOBODY)
 			access_see(d, at(d, user), net);
 	}
-	if (f->tick - at(d, ip)->born < fresh_for(d))
-		f->m.flags |= MOMENT_FRESH;
+}
+
+/* Whose requests an address brings: who guesses keys has none of them. */
+static void admit(const struct detect *d, const struct feed *f)
+{
+	uint32_t ip = f->entity[FEED_IP], who = f->entity[FEED_KEY] != NOBODY ? f->entity[FEED_KEY] : f->entity[FEED_USER];
+	uint64_t bit;
+
+	if (ip == NOBODY || who == NOBODY || f->m.status == 401 || f->m.status == 403)
+		return;
+	bit = entity_bit(at(d, who)->hash);
+	at(d, ip)->keys |= bit;
+	if (at(d, ip)->net != NOBODY && entity_shared(at(d, ip)))
+		at(d, at(d, ip)->net)->keys |= bit;
 }
 
 static void apply(struct detect *d, struct feed *f, int32_t tick)
@@ -202,8 +213,10 @@ static void apply(struct detect *d, struct feed *f, int32_t tick)
 		acquaint(d, f);
 	if (f->flags & FEED_ARRIVAL && retry_is_excused(d, f, tick))
 		f->flags &= (uint8_t)~FEED_ARRIVAL;
-	if (f->m.what & MOMENT_DONE)
+	if (f->m.what & MOMENT_DONE) {
 		retry_note_failure(d, f, tick);
+		admit(d, f);
+	}
 	apply_to(d, d->global, f, tick);
 	if (f->m.flags & MOMENT_FRESH && f->flags & FEED_ARRIVAL)
 		apply_to(d, d->fresh, f, tick);

@@ -80,6 +80,7 @@ struct finding {
 	int32_t joins;     /* so long after it opened, others that do the same belong to it; 0: never */
 	bool quiet;        /* its actors go on learning */
 	bool slow;         /* seen in the longer window */
+	bool apart;        /* shows what others of its time do not */
 	uint32_t actor[SUSPECTS_MAX]; /* who does it, first those that explain it */
 	double share[SUSPECTS_MAX];   /* of the excess; 0: not named */
 	unsigned int actors;
@@ -120,6 +121,7 @@ struct incident {
 	size_t bests;
 	char said[400];
 	struct opinion opinion;
+	double odds; /* volume.c, of many: of attack, over all that was seen of it */
 	char cause[200]; /* the marker it cites, as the end of a sentence; empty: none */
 	double since_cause;
 };
@@ -206,6 +208,15 @@ struct full *full_of(struct detect *d, struct entity *e);
 static inline uint32_t customer_of(const struct moment *m)
 {
 	return m->who[WHO_KEY] != NOBODY ? m->who[WHO_KEY] : m->who[WHO_USER] != NOBODY ? m->who[WHO_USER] : m->who[WHO_IP];
+}
+/* Who sent it, as far as is known: its address, unless that stands for many; then its user, or key. */
+static inline uint32_t person_of(const struct detect *d, const struct moment *m)
+{
+	uint32_t ip = m->who[WHO_IP];
+
+	if (ip != NOBODY && !entity_shared(at(d, ip)))
+		return ip;
+	return m->who[WHO_USER] != NOBODY ? m->who[WHO_USER] : m->who[WHO_KEY] != NOBODY ? m->who[WHO_KEY] : ip;
 }
 /* Its tokens say how large a request of its kind is: it was served, and told what it cost. */
 static inline bool has_size(const struct moment *m)

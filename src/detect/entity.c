@@ -338,7 +338,8 @@ double entity_distinct(uint64_t bitmap)
 
 bool entity_shared(const struct entity *e)
 {
-	return e->kind == ENTITY_CLIENT_IP && (entity_distinct(e->keys) >= SHARED_KEYS || entity_distinct(e->agents) >= SHARED_AGENTS);
+	return (e->kind == ENTITY_CLIENT_IP && (entity_distinct(e->keys) >= SHARED_KEYS || entity_distinct(e->agents) >= SHARED_AGENTS)) ||
+	       (e->kind == ENTITY_NETWORK && entity_distinct(e->keys) >= SHARED_KEYS);
 }
 
 bool entities_forget_full(struct entities *es, int32_t before)

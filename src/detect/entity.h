@@ -37,7 +37,7 @@ struct entity {
 	char *name;
 	struct errors *errors; /* NULL for identities */
 	struct full *full;     /* what it is known to do; NULL until it has done enough */
-	uint64_t keys, agents; /* bitmaps by hash: who and what came with it */
+	uint64_t keys, agents; /* bitmaps by hash: who and what came with it; of a network: who came by an address that many share */
 	uint32_t chain, newer, older;
 	uint32_t refs;   /* pending feeds and open incidents */
 	uint8_t kind;
@@ -127,7 +127,7 @@ static inline uint64_t entity_bit(uint64_t hash)
 {
 	return UINT64_C(1) << (hash >> 58);
 }
-/* An address behind which there are many: NAT, gateway, ingress. */
+/* An address behind which there are many: NAT, gateway, ingress; or a network of such. */
 bool entity_shared(const struct entity *e);
 void entity_meet(struct entity *a, const struct entity *b);
 /* Are these two mostly one and the same traffic? */

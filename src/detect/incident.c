@@ -100,10 +100,22 @@ static const uint8_t renames[WATCH_COUNT][WATCH_COUNT] = {
 	[WATCH_GROWTH] = { [WATCH_ACCESS] = SAME, [WATCH_BEHAVE] = SAME },
 };
 
-/* Whoever was never seen before a botnet came, and sends what bots send, is one of it. */
+/*
+ * Whoever was never seen before a botnet came, and sends what bots send, is one of it: their prompts are alike, and their keys
+ * are in many places. Not he who tries to get round a model, which bots that want it busy do not.
+ */
 static bool came_with(const struct detect *d, const struct incident *in, const struct finding *f)
 {
-	return in->f.cls == CLASS_DDOS && f->cls == CLASS_PROMPT_PROBING && f->scope != NOBODY && d->base + at(d, f->scope)->born >= in->f.start - COOL_S;
+	if (in->f.cls != CLASS_DDOS || f->scope == NOBODY || d->base + at(d, f->scope)->born < in->f.start - COOL_S)
+		return false;
+	return (f->cls == CLASS_PROMPT_PROBING && !f->apart) || f->cls == CLASS_KEY_SHARING || f->cls == CLASS_COST_SPIKE;
+}
+
+/* One who only seemed to flood: the answers that show what he is after come later than his requests, of which he has no use for too many. */
+static bool turns_out(const struct detect *d, const struct incident *in, const struct finding *f)
+{
+	return in->f.cls == CLASS_FLOOD && f->cls == CLASS_SCRAPING && f->strength >= 1 + SCRAPE_SURE / 3 && in->f.scope != NOBODY &&
+	       entity_requests60(at(d, in->f.scope)) <= SCRAPE_MOST * baseline_level(&global_of(d)->req) * WINDOW_STEPS && same_actors(d, in, f);
 }
 
 static bool holds(const struct detect *d, uint8_t rule, const struct incident *in, const struct finding *f)
@@ -410,7 +422,9 @@ static struct incident *report(struct detect *d, const struct finding *f)
 		if (!k->used || (k->muted && !feedback_excuses(d, k, f))) /* what nobody was told of explains nothing */
 			continue;
 		lately = !k->open && d->tick - k->closed < COOL_S;
-		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S)
+		if (k->open && turns_out(d, k, f))
+			continue;
+		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S && !(k->f.cls == CLASS_SCRAPING && d->tick - k->above < SCRAPE_SEEN_S))
 			continue;
 		if ((k->open || lately) && (holds(d, explains[k->f.watch][f->watch], k, f) || came_with(d, k, f))) {
 			k->related |= UINT64_C(1) << f->watch;
@@ -429,7 +443,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 	for (int i = 0; i < INCIDENTS_MAX; i++) {
 		struct incident *k = &d->incident[i];
 
-		if (k->used && k->open && holds(d, renames[k->f.watch][f->watch], k, f)) {
+		if (k->used && k->open && (holds(d, renames[k->f.watch][f->watch], k, f) || turns_out(d, k, f))) {
 			k->related |= UINT64_C(1) << k->f.watch;
 			refresh(d, k, f);
 			return k;

@@ -162,6 +162,8 @@ void learn_step(struct detect *d)
 			if (rotate) {
 				baseline_rotate(&e->req, false);
 				baseline_rotate(&e->tok, false);
+				if (e->kind == ENTITY_HOST)
+					baseline_fade(&e->req, (double)d->steps / PEAK_STEPS);
 				e->gap *= GAP_KEEP;
 			}
 			baseline_peak(&e->req, x10, x60, entity_requests300(e));

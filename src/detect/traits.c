@@ -8,6 +8,8 @@
 #define NEAR_BACK 16
 #define TABLE 1024     /* > TRAITS_SAMPLE */
 #define GAP_SOURCES 64 /* addresses whose rhythm is looked at */
+#define GAPS_MANY 12   /* that have quartiles; */
+#define NORMAL_QUARTILES 1.349 /* of a normal distribution, in sd: of exponential gaps the measure is 1.17 then */
 
 static const char *const names[TRAIT_COUNT] = {
 	"requests_per_s", "gap_cv", "distinct_prompt_share", "near_duplicate_share", "same_prompt_share", "injection_score", "prompt_entropy_bits",
@@ -155,15 +157,41 @@ static double when(const struct moment *m)
 	return m->tick + m->ms / 1000.0;
 }
 
+static int by_size(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Spread of gaps over their size. Of many by their quartiles: a machine that pauses, or has just begun, is one all the same. */
+static double spread_of(float *gap, unsigned int n)
+{
+	struct moments m = { 0 };
+	double mean, median;
+
+	if (n >= GAPS_MANY) {
+		qsort(gap, n, sizeof(*gap), by_size);
+		median = (double)gap[n / 2];
+		if (median > 0)
+			return (double)(gap[n * 3 / 4] - gap[n / 4]) / (NORMAL_QUARTILES * median);
+	}
+	for (unsigned int i = 0; i < n; i++)
+		moments_add(&m, (double)gap[i], 1);
+	mean = moments_mean(&m);
+	return mean > 0 ? moments_sd(&m) / mean : (double)NAN;
+}
+
 /* Sources in the order in which they are met; the rhythm of each apart, pooled with as much weight as it has gaps. */
 static double gap_cv(const struct traits_set *s)
 {
 	struct {
 		uint32_t who;
 		double last;
-		struct moments gap;
 	} src[GAP_SOURCES];
-	unsigned int n = 0;
+	float gap[TRAITS_SAMPLE], one[TRAITS_SAMPLE];
+	uint8_t of[TRAITS_SAMPLE];
+	unsigned int n = 0, gaps = 0;
 	double sum = 0, w = 0;
 
 	for (unsigned int i = 0; i < s->as; i++) {
@@ -176,21 +204,27 @@ static double gap_cv(const struct traits_set *s)
 		if (k == n) {
 			if (n == GAP_SOURCES)
 				continue;
-			src[n].who = who;
-			src[n].gap = (struct moments){ 0 };
-			n++;
+			src[n++].who = who;
 		} else {
-			moments_add(&src[k].gap, src[k].last - when(m), 1);
+			of[gaps] = (uint8_t)k;
+			gap[gaps++] = (float)(src[k].last - when(m));
 		}
 		src[k].last = when(m);
 	}
 	for (unsigned int k = 0; k < n; k++) {
-		double mean = moments_mean(&src[k].gap), sd = moments_sd(&src[k].gap);
+		unsigned int ones = 0;
+		double spread;
 
-		if (src[k].gap.n < 5 || !(mean > 0) || isnan(sd))
+		for (unsigned int i = 0; i < gaps; i++)
+			if (of[i] == k)
+				one[ones++] = gap[i];
+		if (ones < 5)
 			continue;
-		sum += sd / mean * src[k].gap.n;
-		w += src[k].gap.n;
+		spread = spread_of(one, ones);
+		if (isnan(spread))
+			continue;
+		sum += spread * ones;
+		w += ones;
 	}
 	return w > 0 ? sum / w : (double)NAN;
 }
@@ -239,7 +273,7 @@ static void prompts(const struct traits_set *s, struct traits *t)
 
 static void sources(const struct detect *d, const struct traits_set *s, struct traits *t)
 {
-	struct tally *ip = calloc(4, sizeof(*ip)), *net = ip + 1, *key = ip + 2, *agent = ip + 3;
+	struct tally *ip = calloc(5, sizeof(*ip)), *net = ip + 1, *key = ip + 2, *agent = ip + 3, *people = ip + 4;
 	double n = 0, keyless = 0, fresh = 0, logprobs = 0;
 
 	if (!ip)
@@ -247,8 +281,11 @@ static void sources(const struct detect *d, const struct traits_set *s, struct t
 	for (unsigned int i = 0; i < s->as; i++) {
 		const struct moment *m = s->a[i];
 		double w = (double)m->weight;
+		uint32_t who = person_of(d, m);
 
 		n += w;
+		if (who != NOBODY)
+			tally_add(people, (uint64_t)who + 1, w);
 		logprobs += m->flags & MOMENT_LOGPROBS ? w : 0;
 		keyless += m->who[WHO_KEY] == NOBODY ? w : 0;
 		fresh += m->flags & MOMENT_FRESH ? w : 0;
@@ -264,6 +301,7 @@ static void sources(const struct detect *d, const struct traits_set *s, struct t
 	}
 	t->n = n;
 	t->sources = ip->n;
+	t->people = people->n;
 	t->networks = net->n;
 	t->keys = key->n;
 	t->agents = agent->n;
@@ -276,8 +314,8 @@ static void sources(const struct detect *d, const struct traits_set *s, struct t
 			if (net->n)
 				t->v[T_NETWORKS] = (double)net->n / ip->n;
 			t->v[T_KEYS] = (double)key->n / ip->n;
-			if (ip->n >= 3)
-				t->v[T_EVEN] = tally_cv(ip);
+			if (people->n >= 3)
+				t->v[T_EVEN] = tally_cv(people);
 		}
 		if (agent->n)
 			t->v[T_AGENTS] = tally_perplexity(agent, &t->v[T_TOP_AGENT]);

@@ -49,7 +49,7 @@ enum trait {
 struct traits {
 	double n, done; /* weighted requests of either end */
 	unsigned int arrivals, completions; /* entries looked at */
-	unsigned int sources, networks, keys, agents;
+	unsigned int sources, people, networks, keys, agents; /* people: addresses, and who comes by those that many share */
 	double v[TRAIT_COUNT];
 };
 

@@ -56,6 +56,7 @@
 #define CLAMP_RUN 10           /* so many clamped steps of one sign are no outliers: learn the level */
 #define PEAK_STEPS 60          /* a peak becomes a habit after this long: an attack must not excuse itself */
 #define PEAK_HALF_GENERATIONS 432.0 /* three days */
+#define FADE_OF_AGE 2.0       /* in the beginning everybody is new: peaks of new sources halve in half the time the stream is old */
 #define PRIOR_STEPS 60         /* what the pool's mean is worth for an entity never seen: 10 min */
 #define YOUNG_INFLATION 6.0    /* variance of a test n steps after the start: times 1 + this/n */
 
@@ -191,6 +192,7 @@
 #define PHASE_STRENGTH 1.5
 #define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
 #define ACCEPT_S 1800
+#define ACCEPT_SURE_S 14400    /* of many, at ODDS_CERTAIN: customers do not behave like this; it is no new level, it just goes on */
 #define UPDATE_S 60
 #define UPDATE_FAST_S 10       /* a change of class or severity waits for so long only */
 #define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
@@ -250,8 +252,12 @@
 #define CROWD_EVEN 0.9
 #define CROWD_RAMP 0.8
 #define CROWD_EXPECTED 1.5     /* a crowd is on the calendar: an attack then needs better evidence, and can have it */
+#define ODDS_MEMORY 0.05       /* a second: odds of the last half minute, */
+#define ODDS_TURN 1.1          /* which must be 3 to 1 before the class that was told is another */
 #define ODDS_LEAST 0.55        /* of the thresholds, for what is certainly an attack, */
+#define CROWD_LEAST 0.42       /* the same of many: a dozen who act alike are no chance */
 #define ODDS_CERTAIN 3.0       /* at these log odds */
+#define ODDS_ATTACK 1.0        /* of many: below, they are a crowd; nobody is woken by a crowd */
 #define ODDS_HABIT 2.0         /* from here on the peaks of the past excuse nothing */
 #define CROWD_FRESH 0.4        /* of the excess of a flash crowd comes from new addresses */
 #define CROWD_Z 4.0
@@ -297,6 +303,8 @@
 /* Behaviour */
 #define NATIVE_S 600           /* who is there from the beginning is what he is, */
 #define NATIVE_LOOKS 12u       /* for so many looks */
+#define NATIVE_FIRST_S 7200    /* and not for longer than this: who sends a handful an hour would be so for days, */
+#define NATIVE_ODDS 3.0        /* but it takes these log odds to tell of one of whom so little is known */
 #define ACCEPT_LOOKS 12u       /* what an accepted behaviour weighs */
 #define SCRAPE_SHORT 1.0       /* log tokens below its past */
 #define PAST_LOOKS 5.0
@@ -314,6 +322,9 @@
 #define BEHAVE_STEPS 30
 #define CAP_LEAST 32.0         /* tokens: shorter answers are of one length by chance */
 #define SCRAPE_BASE -3.2
+#define SCRAPE_SURE 0.5        /* log odds at which a flood turns out to be scraping, */
+#define SCRAPE_MOST 1.0        /* of all requests expected: more is a flood, whatever for, */
+#define SCRAPE_SEEN_S 60       /* and as long as it is seen to scrape, it does not flood */
 #define SCRAPE_RHYTHM 1.0
 #define SCRAPE_NEAR 1.2
 #define SCRAPE_DISTINCT 0.5
@@ -321,6 +332,8 @@
 #define SCRAPE_LOGPROBS 1.3
 #define SCRAPE_LONG 0.7
 #define PROBE_BASE -2.0
+#define PROBE_INJECTED 0.12    /* of injection score above what is usual */
+#define PROBE_OTHERS 0.5       /* times that: while others show as much, it is one of them */
 #define PROBE_INJECTION 1.6
 #define PROBE_NEAR 1.0
 #define PROBE_SHORT 1.0

@@ -103,9 +103,9 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 }
 
 /* The more it looks like an attack the less of it is needed: times the thresholds. */
-static double allowance(double odds)
+static double allowance(double odds, double least)
 {
-	return 1 - (1 - ODDS_LEAST) * clip(odds / ODDS_CERTAIN, 0, 1);
+	return 1 - (1 - least) * clip(odds / ODDS_CERTAIN, 0, 1);
 }
 
 /* ---- who ------------------------------------------------------------------------------------------- */
@@ -267,7 +267,7 @@ static bool judge_few(struct detect *d, const struct view *v)
 {
 	struct risen few[FEW_SOURCES], some[FEW_SOURCES];
 	const struct risen *one = NULL;
-	double held = 0, all_held, odds, ramp, strength, z, ratio, x = 0, mu = 0, s = seconds_of(v);
+	double held = 0, all_held, odds, need, ramp, strength, z, ratio, x = 0, mu = 0, s = seconds_of(v);
 	struct traits t;
 	struct finding f;
 	size_t n = 0;
@@ -324,8 +324,11 @@ static bool judge_few(struct detect *d, const struct view *v)
 	traits_of(d, few, n, d->tick - (v->slow ? 60 : 15), &t, &ramp);
 	if (t.networks >= CROWD_KEY_NETWORKS && at(d, few[0].entity)->kind >= ENTITY_API_KEY)
 		return false; /* one key and a crowd behind it: a public application, or a botnet */
+	if (entity_shared(at(d, few[0].entity)) && t.people >= CROWD_SOURCES)
+		return false; /* a gateway is not who sends */
 	odds = attack_odds(d, &t, ramp, held / v->bar, false);
-	strength = MIN(held / v->bar / allowance(odds), MIN(z / (known ? Z_KNOWN : Z_ENTER) / allowance(odds), (ratio - 1) / (FLOOD_RATIO - 1)));
+	need = allowance(odds, ODDS_LEAST);
+	strength = MIN(held / v->bar / need, MIN(z / (known ? Z_KNOWN : Z_ENTER) / need, (ratio - 1) / (FLOOD_RATIO - 1)));
 	if (strength < LEAVE_FACTOR)
 		return false;
 	for (size_t i = 0; i < n; i++)
@@ -380,10 +383,10 @@ static void gather_excess(struct detect *d, const struct view *v, int32_t since,
 		bool part = m->flags & MOMENT_FRESH;
 
 		for (size_t i = 0; i < v->n && !part; i++)
-			part = m->who[WHO_IP] == v->risen[i].entity || m->who[WHO_KEY] == v->risen[i].entity;
+			part = !entity_shared(at(d, v->risen[i].entity)) && (m->who[WHO_IP] == v->risen[i].entity || m->who[WHO_KEY] == v->risen[i].entity);
 		/* Completions do not say whether their source is new: look at it. */
-		if (!part && m->what == MOMENT_DONE && m->who[WHO_IP] != NOBODY)
-			part = m->tick - at(d, m->who[WHO_IP])->born < FRESH_MIN_S;
+		if (!part && m->what == MOMENT_DONE && person_of(d, m) != NOBODY)
+			part = m->tick - at(d, person_of(d, m))->born < FRESH_MIN_S;
 		if (part)
 			traits_add(s, m);
 		if (s->as == TRAITS_SAMPLE)
@@ -433,10 +436,10 @@ static bool judge_many(struct detect *d, const struct view *v)
 	struct finding f;
 	double odds, ramp, strength, anew, crowd, need, net_share, s = seconds_of(v), p, z;
 	uint32_t net;
-	struct incident *in = incident_find(d, WATCH_VOLUME, NOBODY);
+	struct incident *in = incident_find(d, WATCH_VOLUME, NOBODY), *opened;
 
 	crowd = crowd_strength(d);
-	if ((MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * ODDS_LEAST * v->bar && crowd < LEAVE_FACTOR) || d->steps < WINDOW_STEPS)
+	if ((MAX(v->all.excess, fresh.excess) < LEAVE_FACTOR * CROWD_LEAST * v->bar && crowd < LEAVE_FACTOR) || d->steps < WINDOW_STEPS)
 		return false;
 	set = malloc(sizeof(*set));
 	if (!set)
@@ -448,10 +451,14 @@ static bool judge_many(struct detect *d, const struct view *v)
 	ramp = ramp_of(set);
 	net = main_network(d, set, &net_share);
 	free(set);
-	if (t.sources && t.sources < (t.v[T_FRESH] >= 0.5 ? CROWD_SOURCES : CROWD_KNOWN))
+	if (t.people && t.people < (t.v[T_FRESH] >= 0.5 ? CROWD_SOURCES : CROWD_KNOWN))
 		return false;
 	odds = attack_odds(d, &t, ramp, MAX(v->all.excess, fresh.excess) / v->bar, true);
-	need = allowance(odds);
+	if (net != NOBODY && net_share >= FEW_SHARE && !entity_shared(at(d, net)))
+		odds += ODDS_ATTACK; /* an audience is not all in one place */
+	else
+		net = NOBODY;
+	need = allowance(odds, CROWD_LEAST);
 	z = v->all.z;
 	strength = MIN(v->all.excess / v->bar, z / Z_ENTER) / need;
 	if (v->all.x <= RISE_FEW_HABIT * (double)(v->slow ? global_of(d)->req.old60 : global_of(d)->req.old10) && !in && odds < ODDS_HABIT)
@@ -464,10 +471,10 @@ static bool judge_many(struct detect *d, const struct view *v)
 		strength = anew;
 		z = fresh.z;
 	}
-	strength = odds < 0 ? MAX(strength, crowd) : strength;
+	strength = odds < ODDS_ATTACK ? MAX(strength, crowd) : strength;
 	if (strength < LEAVE_FACTOR)
 		return false;
-	p = 1 / (1 + exp(-odds));
+	p = 1 / (1 + exp(ODDS_ATTACK - odds));
 	if (p < 0.5)
 		strength = MIN(crowd, fresh.excess / MAX(CROWD_FRESH * v->all.excess, 1.0)); /* else the same customers are at work */
 	finding_init(&f, WATCH_VOLUME, p >= 0.5 ? CLASS_DDOS : CLASS_FLASH_CROWD, NOBODY, strength, z);
@@ -477,21 +484,29 @@ static bool judge_many(struct detect *d, const struct view *v)
 	f.leave_s = LEAVE_VOLUME_S;
 	f.severity = p >= 0.5 ? SEVERITY_WARNING : SEVERITY_INFO;
 	f.needs = p >= 0.5 ? 2 : CROWD_NEEDS;
+	if (p >= 0.5 && odds >= ODDS_CERTAIN)
+		f.accept_s = ACCEPT_SURE_S;
 	if (p >= 0.5 && d->steps >= RISE_STEPS && v->slow && v->all.ratio >= 5 && v->all.z >= Z_SURE)
 		f.severity = SEVERITY_CRITICAL;
 	if (!isnan(t.v[T_AUTH]) && t.v[T_AUTH] >= 0.5) {
 		f.watch = WATCH_AUTH;
 		f.cls = CLASS_CREDENTIAL_ABUSE;
 		f.severity = SEVERITY_WARNING;
+		f.strength *= CROWD_LEAST / ODDS_LEAST; /* refusals are access.c's: here they must be many */
 		f.needs = 2;
-	} else if (p >= 0.5 && net != NOBODY && net_share >= FEW_SHARE) {
+	} else if (p >= 0.5 && net != NOBODY) {
 		/* many addresses of one place are one source */
 		f.cls = CLASS_FLOOD;
 		f.scope = net;
 		finding_actor(&f, net, net_share);
 	}
-	/* A class once told stays unless the odds are good for another. */
-	if (in && f.watch == WATCH_VOLUME && in->f.cls != f.cls && (f.confidence < 0.75 || d->tick - in->told < UPDATE_FAST_S)) {
+	/*
+	 * A class once told stays unless the odds are good for another, of all that was seen while there was something to see: who is
+	 * left between two pulses, and when it is over, are customers.
+	 */
+	if (in && MAX(v->all.excess, fresh.excess) >= LEAVE_FACTOR * v->bar)
+		in->odds += ODDS_MEMORY * (odds - ODDS_ATTACK - in->odds);
+	if (in && f.watch == WATCH_VOLUME && in->f.cls != f.cls && (fabs(in->odds) < ODDS_TURN || (in->odds > 0) != (p >= 0.5) || d->tick - in->told < UPDATE_FAST_S)) {
 		f.cls = in->f.cls;
 		f.severity = in->f.severity;
 		f.confidence = in->f.confidence;
@@ -507,7 +522,9 @@ static bool judge_many(struct detect *d, const struct view *v)
 	evidence_of(d, &f, &t);
 	finding_say(&f, "requests rose to %.1f/s where %.1f/s are usual, from %u addresses in %u networks; %s", v->all.x / s, v->all.mu / s, t.sources, t.networks,
 		    f.cls == CLASS_DDOS ? "they act alike" : f.cls == CLASS_UNKNOWN ? "the records do not say from whom" : "they look like customers");
-	incident_report(d, &f);
+	opened = incident_report(d, &f);
+	if (opened && !in)
+		opened->odds = odds - ODDS_ATTACK;
 	return true;
 }
 
@@ -520,7 +537,7 @@ void volume_tick(struct detect *d)
 	for (int i = 0; i < INCIDENTS_MAX; i++)
 		opened_slow |= d->incident[i].open && d->incident[i].f.watch == WATCH_VOLUME && d->incident[i].f.slow;
 
-	if (!open && quick.excess < 0.5 * bar_of(d, false) && slow.excess < 0.5 * bar_of(d, true) && read_requests(at(d, d->fresh), true).excess < 0.25 * bar_of(d, true))
+	if (!open && quick.excess < CROWD_LEAST * bar_of(d, false) && slow.excess < CROWD_LEAST * bar_of(d, true) && read_requests(at(d, d->fresh), true).excess < 0.25 * bar_of(d, true))
 		return;
 	v = malloc(sizeof(*v));
 	if (!v)
