@@ -183,10 +183,14 @@ test-kernels: $(BUILD)/weir tools $(VM_PROGS) $(BPFTEST) ## the agent in guest k
 	@BUILD=$(abspath $(BUILD)) tests/vm/run $(KERNELS)
 
 # ---- to look at -----------------------------------------------------------------------------------
-.PHONY: demo run bench test-servers
+.PHONY: demo chaos run bench test-servers
 demo: deps ## a model server, a flood and a cost spike, caught before your eyes in 80 s (as root)
 	@$(MAKE) --no-print-directory all
 	@tools/demo.sh
+
+chaos: deps ## a model server made slow, then made to fail, under a live agent: what was found, and after how many seconds (as root; 8 min)
+	@$(MAKE) --no-print-directory all
+	@tools/chaos.sh
 
 run: deps ## attach to whatever model server is running (PORT=8000, or found by itself; as root)
 	@$(MAKE) --no-print-directory $(BUILD)/weir

@@ -138,6 +138,9 @@ static void say(struct detect *d, uint32_t i, uint32_t kin, const struct traits_
 			continue;
 		finding_evidence(&f, trait_name(shown[k]), t->v[shown[k]], clip(u->mean[shown[k]], -1e9, 1e9), clip(habit_z(&e->full->habit, t, shown[k]), -99, 99));
 	}
+	/* How much of it: a label reaches no further (feedback.c). */
+	if (!isnan(t->v[T_RATE]))
+		finding_evidence(&f, "requests_per_s", t->v[T_RATE], baseline_expected(&e->req) / STEP_S, 0);
 	if (cls == CLASS_SCRAPING)
 		finding_say(&f, "%s asks %.2f times a second at the cadence of a machine (variation of gaps %.2f), %.0f %% of the prompts distinct and %.0f %% near another, %.0f %% of the answers at the cap or of one length",
 			    describe_who(d, i, who, sizeof(who)), clip(t->v[T_RATE], 0, 1e9), clip(t->v[T_GAP_CV], 0, 9), 100 * clip(t->v[T_DISTINCT], 0, 1), 100 * clip(t->v[T_NEAR], 0, 1),
@@ -216,6 +219,13 @@ static bool is_its_keys(const struct detect *d, const struct entity *e, const st
 	return key != NOBODY && at(d, key)->full && entity_linked(e, at(d, key)) && at(d, key)->requests <= (float)BEHAVE_OWN * e->requests;
 }
 
+static bool is_muted(struct detect *d, const struct entity *e)
+{
+	const struct incident *in = incident_of(d, e);
+
+	return in && in->muted;
+}
+
 static void look(struct detect *d, uint32_t i, struct traits_set *s)
 {
 	struct entity *e = at(d, i);
@@ -250,8 +260,8 @@ static void look(struct detect *d, uint32_t i, struct traits_set *s)
 		f->odd = 0;
 	} else if (!f->odd) {
 		f->odd = d->tick;
-	} else if (d->tick - f->odd >= ACCEPT_S) {
-		/* It has been told if it was worth it; whoever goes on like this for so long is like this. */
+	} else if (d->tick - f->odd >= ACCEPT_S && !is_muted(d, e)) {
+		/* It has been told if it was worth it; whoever goes on like this for so long is like this. What a label keeps quiet teaches nothing. */
 		for (unsigned int k = 0; k < ACCEPT_LOOKS; k++) {
 			habit_learn(&f->habit, &t);
 			if (kin != NOBODY && at(d, kin)->full)

@@ -141,10 +141,11 @@ static bool has_row(const struct finding *f, const char *feature)
 
 static bool beyond(const struct label *l, uint32_t i, double observed, double expected)
 {
-	double was = l->v[i].observed, usual = l->v[i].expected, slack = rows[l->v[i].row].slack, excess = was - usual;
+	/* Of what behaves like that nothing is usual. */
+	double was = l->v[i].observed, usual = watch_of[l->cls] == WATCH_BEHAVE ? 0 : l->v[i].expected, slack = rows[l->v[i].row].slack, excess = was - usual;
 
 	if (rows[l->v[i].row].kind == ROW_SHAPE)
-		return observed > MAX(was, usual) + (FEEDBACK_MORE - 1) * MAX(excess, 0.0) + slack;
+		return observed > MAX(was, l->v[i].expected) + (FEEDBACK_MORE - 1) * MAX(was - l->v[i].expected, 0.0) + slack;
 	/* What fell: so many times less. */
 	if (l->cls == CLASS_TRAFFIC_DROP && excess < 0)
 		return expected / MAX(observed, expected / 100 + 1e-9) > FEEDBACK_MORE * usual / MAX(was, usual / 100 + 1e-9) + slack;

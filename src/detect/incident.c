@@ -220,16 +220,31 @@ static void set_scope(const struct detect *d, struct incident *in)
 	snprintf(in->scope_value, sizeof(in->scope_value), "%s", e ? e->name : "");
 }
 
+static double *rate_in(struct anomaly_evidence *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(v[i].feature, "requests_per_s"))
+			return &v[i].observed;
+	return NULL;
+}
+
 /* What was seen when it was strongest is what its end, and a label, are about. */
 static void keep_best(const struct detect *d, struct incident *in, const struct finding *f)
 {
+	struct finding seen = *f;
+	double *rate = rate_in(seen.evidence, seen.evidence_count), *before = rate && f->watch == WATCH_BEHAVE ? rate_in(in->best, in->bests) : NULL;
 	const struct entity *e = f->scope == NOBODY ? NULL : at(d, f->scope);
+	/* A crowd's strength says how new it is, not how large. */
+	double strength = f->cls == CLASS_FLASH_CROWD && rate ? *rate : f->strength;
 
-	if (f->strength < in->strongest)
+	/* How strongly it behaves so, and how much of it there is, are two things: the most of either. */
+	if (before && in->strongest > 0)
+		*rate = *before = MAX(*before, *rate);
+	if (strength < in->strongest)
 		return;
-	in->strongest = f->strength;
+	in->strongest = strength;
 	in->bests = f->evidence_count;
-	memcpy(in->best, f->evidence, sizeof(in->best));
+	memcpy(in->best, seen.evidence, sizeof(in->best));
 	memcpy(in->said, f->summary, sizeof(in->said));
 	/* Many requests are one thing, large ones another. */
 	if (f->watch == WATCH_VOLUME && e && entity_requests60(e) > 0) {

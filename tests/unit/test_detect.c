@@ -385,6 +385,43 @@ static void without_any_identity(void **state)
 	gen_done(&g);
 }
 
+/* A crowd that comes within minutes and goes home slowly: at the end its height is told, not what was left of it. */
+static void a_crowd_is_told_at_its_height(void **state)
+{
+	struct gen g = { .state = 96 };
+	struct heard h = { 0 };
+	const struct heard_event *e = NULL;
+	double told = 0;
+
+	(void)state;
+	gen_calm(&g, 0, 9000, 4, 12);
+	for (double t = 5400; t < 8400;) {
+		double rate = t < 5800 ? 1 + 19 * (t - 5400) / 400 : 20 * exp((5800 - t) / 900);
+		char ip[40], key[24];
+		unsigned int who = (unsigned int)(gen_uniform(&g) * 3000);
+
+		snprintf(ip, sizeof(ip), "198.%u.%u.%u", 18 + who / 1500, who / 8 % 250, 1 + who % 8);
+		snprintf(key, sizeof(key), "crowd-%u", who);
+		gen_add(&g, t, ip, key, key, (int64_t)(400 * exp(0.6 * gen_normal(&g))), (int64_t)(120 * exp(0.5 * gen_normal(&g))));
+		t -= log(gen_uniform(&g)) / rate;
+	}
+	for (size_t i = 0; i < g.n; i++) {
+		record_set_int(&g.v[i].r, F_PROMPT_SIM, (int64_t)gen_bits(&g));
+		record_set_int(&g.v[i].r, F_PROMPT_HASH, (int64_t)gen_bits(&g));
+	}
+	run_all(&g, &h, NULL);
+	for (size_t i = 0; i < h.n; i++)
+		if (h.v[i].event == EVENT_CLOSE && h.v[i].cls == CLASS_FLASH_CROWD)
+			e = &h.v[i];
+	if (!e)
+		show(&h);
+	assert_non_null(e);
+	assert_int_equal(sscanf(e->summary, "over after %*f s: requests rose to %lf/s", &told), 1);
+	assert_true(told > 18 && told < 40);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -404,6 +441,7 @@ int main(void)
 		cmocka_unit_test(lost_lines_name_the_client),
 		cmocka_unit_test(control_requests_have_no_rate),
 		cmocka_unit_test(without_any_identity),
+		cmocka_unit_test(a_crowd_is_told_at_its_height),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

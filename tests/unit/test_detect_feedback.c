@@ -10,13 +10,14 @@ struct ear {
 	struct heard h;
 	struct tagged first;
 	bool have;
+	enum anomaly_class cls;
 };
 
 static void listen(void *ctx, const struct anomaly *a)
 {
 	struct ear *e = ctx;
 
-	if (a->cls == CLASS_FLOOD && (!e->have || !strcmp(e->first.id, a->id))) {
+	if (a->cls == e->cls && (!e->have || !strcmp(e->first.id, a->id))) {
 		tag_event(&e->first, a);
 		e->have = true;
 	}
@@ -29,6 +30,7 @@ static struct detect *start(struct ear *e)
 	struct detect *d = NULL;
 
 	memset(e, 0, sizeof(*e));
+	e->cls = CLASS_FLOOD;
 	assert_int_equal(detect_open(&o, &d), 0);
 	return d;
 }
@@ -347,6 +349,58 @@ static void open_one_is_closed_by_its_label(void **state)
 	gen_done(&g);
 }
 
+/* One who tests models for a living, from `from` on: edits of a prompt that injects, `rate` a second. */
+static void tester(struct gen *g, double from, double to, double rate)
+{
+	for (double t = from; t < to; t -= log(gen_uniform(g)) / rate) {
+		struct gen_record *e = gen_add(g, t, "198.51.100.7", "key-test", "user-test", 90, (int64_t)(5 + 10 * gen_uniform(g)));
+
+		record_set_int(&e->r, F_PROMPT_SIM, (int64_t)(UINT64_C(0x5bd1e995c2b2ae35) ^ UINT64_C(1) << gen_bits(g) % 64));
+		record_set_real(&e->r, F_INJECTION_SCORE, 0.7 + 0.2 * gen_uniform(g));
+	}
+}
+
+static size_t probing_from(const struct heard *h, double from)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < h->n; i++)
+		n += h->v[i].event == EVENT_OPEN && h->v[i].cls == CLASS_PROMPT_PROBING && h->v[i].detected >= from;
+	return n;
+}
+
+/* What is kept quiet for hours is no habit: it is still a label that keeps it so, and four times as much of it is told. */
+static void a_muted_customer_teaches_nothing(void **state)
+{
+	enum { BEGINS = 5400, LABELLED = 5900, MORE = 16000, END = 17500 };
+	struct gen g = { .state = 12 };
+	struct ear e;
+	struct detect *d;
+	size_t at = 0;
+
+	(void)state;
+	gen_calm(&g, 0, END, 3, 10);
+	for (size_t i = 0; i < g.n; i++) {
+		record_set_int(&g.v[i].r, F_PROMPT_SIM, (int64_t)gen_bits(&g));
+		record_set_real(&g.v[i].r, F_INJECTION_SCORE, 0.05 * gen_uniform(&g));
+	}
+	tester(&g, BEGINS, MORE, 0.3);
+	tester(&g, MORE, END, 1.2);
+	qsort(g.v, g.n, sizeof(*g.v), gen_by_time);
+	d = start(&e);
+	e.cls = CLASS_PROMPT_PROBING;
+	feed_until(d, &g, &at, LABELLED);
+	assert_int_equal(probing_from(&e.h, 0), 1);
+	tag_give(d, &e.first, false);
+	feed_until(d, &g, &at, MORE);
+	assert_int_equal(probing_from(&e.h, LABELLED), 0);
+	feed_until(d, &g, &at, END);
+	assert_int_equal(probing_from(&e.h, MORE), 1);
+	detect_free(d);
+	ear_done(&e);
+	gen_done(&g);
+}
+
 static void senseless_labels_are_refused(void **state)
 {
 	struct ear e;
@@ -375,6 +429,7 @@ int main(void)
 		cmocka_unit_test(labels_outlive_a_restart),
 		cmocka_unit_test(true_positive_sharpens),
 		cmocka_unit_test(open_one_is_closed_by_its_label),
+		cmocka_unit_test(a_muted_customer_teaches_nothing),
 		cmocka_unit_test(senseless_labels_are_refused),
 	};
 
