@@ -188,8 +188,8 @@ void learn_step(struct detect *d)
 			/* What it did while suspected is no habit; but five minutes of it are: a job is told in its first night, not in every one. */
 			e->req.cur10 = e->req.cur60 = e->tok.cur10 = e->tok.cur60 = 0;
 		}
-		/* The slow ones sleep between their requests: their empty steps are caught up with at the next. */
-		if ((is_identity(e) && x10 <= 0 && t10 <= 0 && !e->suspect && e->req.fast < 1) || (e->kind != ENTITY_GLOBAL && x60 <= 0 && t60 <= 0 && !e->suspect && (double)e->req.fast < all * 0.1)) {
+		/* The slow ones sleep between their requests: their empty steps are caught up with at the next. Not so while their bill is looked at. */
+		if ((is_identity(e) && x10 <= 0 && t10 <= 0 && !e->suspect && !(e->hist_cost & 7) && e->req.fast < 1) || (e->kind != ENTITY_GLOBAL && x60 <= 0 && t60 <= 0 && !e->suspect && !(e->hist_cost & 7) && (double)e->req.fast < all * 0.1)) {
 			e->active = false;
 			e->hist_cost = 0;
 			e->step = step + 1;

@@ -52,18 +52,6 @@ static double token_ratio(const struct detect *d, const struct entity *e)
 	return n < 1 || their < 1 ? 0 : x / n / MAX(others / their, 1.0);
 }
 
-/* While nobody has a past to speak of: many times what it burnt in its first minutes, with requests many times as long as the others'. */
-static double spends_young(const struct detect *d, const struct entity *e, struct reading *ret)
-{
-	struct reading r = read_tokens(e);
-
-	if (d->steps > COST_FIRST_STEPS || e->worked < COST_FIRST_WORKED || (double)e->requests < COST_FIRST_REQUESTS || entity_requests60(e) < COST_CALLS)
-		return 0;
-	/* told as if it were five minutes */
-	*ret = (struct reading){ r.x * LONG_STEPS / WINDOW_STEPS, r.mu * LONG_STEPS / WINDOW_STEPS, r.excess * LONG_STEPS / WINDOW_STEPS, r.z, r.ratio };
-	return MIN(MIN(r.ratio / COST_FIRST_RATIO, token_ratio(d, e) / COST_FIRST_SIZE), MIN(r.excess / COST_MIN_300, r.z / COST_FIRST_Z));
-}
-
 /* ---- the size of requests -------------------------------------------------------------------------- */
 static void size_advance(struct size_state *s, int32_t tick)
 {
@@ -101,11 +89,10 @@ static struct size_reading read_size(const struct full *f, int32_t tick)
 	struct size_reading r = { 0 };
 	const struct size_state *s = &f->size;
 
-	if (s->tick / STEP_S != tick / STEP_S)
-		return r;
-	for (int k = 0; k < LONG_STEPS; k++) {
-		r.mean += (double)s->sum[k];
-		r.n += (double)s->n[k];
+	/* The ring ends at its newest request. */
+	for (int32_t k = s->tick / STEP_S; k >= 0 && k > tick / STEP_S - LONG_STEPS; k--) {
+		r.mean += (double)s->sum[k % LONG_STEPS];
+		r.n += (double)s->n[k % LONG_STEPS];
 	}
 	r.mean /= MAX(r.n, 1.0);
 	if (r.n >= SIZE_LEARN_N && s->blocks >= SIZE_BLOCKS)
@@ -139,34 +126,64 @@ static void learn_size(struct full *f, const struct size_reading *r, int32_t tic
 /*
  * Its requests are larger than they have ever been for five minutes, so surely that the bill need not break a record to be news.
  */
-static double spends_large(const struct detect *d, const struct entity *e, const struct reading *r)
+static double spends_large(const struct detect *d, const struct entity *e, const struct reading *r, const struct size_reading *q)
 {
-	struct size_reading q;
 	double s;
 
-	if (!e->full)
+	if (q->n < SIZE_REQUESTS || !(q->z > 0))
 		return 0;
-	q = read_size(e->full, d->tick);
-	if (q.n < SIZE_REQUESTS || !(q.z > 0))
-		return 0;
-	s = MIN(q.z / (SIZE_Z * (1 + SIZE_YOUNG / e->full->size.blocks)), q.z / MAX(SIZE_HABIT * (double)e->full->size.old, 0.1));
-	s = MIN(s, (q.mean - (double)e->full->size.mean) / SIZE_LEAST);
+	s = MIN(q->z / (SIZE_Z * (1 + SIZE_YOUNG / e->full->size.blocks)), q->z / MAX(SIZE_HABIT * (double)e->full->size.old, 0.1));
+	s = MIN(s, (q->mean - (double)e->full->size.mean) / SIZE_LEAST);
 	s = MIN(s, r->x / MAX(SIZE_OF_PEAK * (double)e->tok.old300, 1.0));
 	return MIN(s, MIN(r->ratio / SIZE_RATIO, r->excess / MAX(SIZE_LIFT * LONG_STEPS * baseline_level(&global_of(d)->tok), SIZE_MIN_300)));
 }
 
 /* ---- the bill -------------------------------------------------------------------------------------- */
+/* How much larger the requests of the last minute are than all before them (log), as far as chance cannot be it. */
+static double larger_than_before(const struct full *f, int32_t tick)
+{
+	const struct size_state *s = &f->size;
+	double sum = 0, n = 0, before, dx;
+
+	for (int32_t k = s->tick / STEP_S; k >= 0 && k > tick / STEP_S - WINDOW_STEPS; k--) {
+		sum += (double)s->sum[k % LONG_STEPS];
+		n += (double)s->n[k % LONG_STEPS];
+	}
+	before = (double)f->growth.n - n;
+	if (n < 1 || before < 1)
+		return 0;
+	dx = sum / n - (f->growth.ref * (double)f->growth.n - sum) / before;
+	return dx - SIZE_Z / 2 * sqrt((double)f->growth.var * (1 / n + 1 / before));
+}
+
+/*
+ * While nobody has a past to speak of: many times what it burnt in its first minutes, with requests many times as long as the others'
+ * and much longer than its own.
+ */
+static double spends_young(const struct detect *d, const struct entity *e, struct reading *ret)
+{
+	struct reading r = read_tokens(e);
+
+	if (!e->full || d->steps > COST_FIRST_STEPS || e->worked < COST_FIRST_WORKED || (double)e->requests < COST_FIRST_REQUESTS || entity_requests60(e) < COST_CALLS_60)
+		return 0;
+	/* told as if it were five minutes */
+	*ret = (struct reading){ r.x * LONG_STEPS / WINDOW_STEPS, r.mu * LONG_STEPS / WINDOW_STEPS, r.excess * LONG_STEPS / WINDOW_STEPS, r.z, r.ratio };
+	return MIN(larger_than_before(e->full, d->tick) / COST_FIRST_LARGER, MIN(MIN(r.ratio / COST_FIRST_RATIO, token_ratio(d, e) / COST_FIRST_SIZE), MIN(r.excess / COST_MIN_300, r.z / COST_FIRST_Z)));
+}
+
 /*
  * Strength of the finding; 0: nothing. Five minutes are judged: single calls, and the bursts of somebody who calls now and then, are
  * longer than any shorter window. What it has done before sets the bar; the younger it is, the less is known of that.
  */
-static double spends_more(const struct detect *d, const struct entity *e, const struct reading *r)
+static double spends_more(const struct detect *d, const struct entity *e, const struct reading *r, const struct size_reading *q)
 {
-	double habit = MAX((double)e->tok.old300, r->mu) * COST_HABIT * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
+	/* More of the same is a busy day; larger requests are another matter. */
+	double known = COST_SAME + (COST_HABIT - COST_SAME) * clip(q->n >= SIZE_REQUESTS ? q->z / COST_LARGER_Z : 0, 0, 1);
+	double habit = MAX((double)e->tok.old300, r->mu) * known * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
 	double s = MIN(MIN(r->excess / cost_bar(d), (r->ratio - 1) / (COST_RATIO - 1)), MIN(r->x / MAX(habit, 1.0), r->z / COST_Z));
 
 	/* Far beyond anything: a minute is enough. */
-	if (e->tok.old60 > 0 && entity_requests60(e) >= COST_CALLS) {
+	if (e->tok.old60 > 0 && entity_requests60(e) >= COST_CALLS_60) {
 		double x60 = entity_tokens60(e), quick = MIN((x60 - r->mu / 5) / cost_bar(d), x60 / (COST_QUICK * habit * (double)(e->tok.old60 / e->tok.old300)));
 
 		s = MAX(s, MIN(quick, r->z / COST_Z));
@@ -186,6 +203,7 @@ static double spends_more(const struct detect *d, const struct entity *e, const 
 
 static double spends(const struct detect *d, const struct entity *e, struct reading *ret)
 {
+	struct size_reading q = { 0 };
 	uint32_t own = e->n - e->prior;
 	double mu = baseline_expected(&e->tok) * LONG_STEPS, x = entity_tokens300(e), s;
 	struct reading r;
@@ -197,11 +215,13 @@ static double spends(const struct detect *d, const struct entity *e, struct read
 		return s;
 	if (own < COST_STEPS || e->worked < COST_WORKED || !(e->tok.old300 > 0) || entity_requests300(e) < COST_CALLS || x <= mu)
 		return 0;
+	if (e->full)
+		q = read_size(e->full, d->tick);
 	/* An entity that slept is not worth less than its last hours. */
 	mu = MAX(mu, (double)e->tok.old300 * COST_OF_PEAK);
 	r = (struct reading){ x, mu, x - mu, baseline_z(x, mu, (double)MAX(e->tok.disp60, e->tok.disp10), e->n), x / MAX(mu, 1) };
 	*ret = r;
-	s = MAX(spends_more(d, e, &r), spends_large(d, e, &r));
+	s = MAX(spends_more(d, e, &r, &q), spends_large(d, e, &r, &q));
 	return s < LEAVE_FACTOR ? 0 : s;
 }
 

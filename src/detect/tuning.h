@@ -89,6 +89,7 @@
 #define COST_FIRST_REQUESTS 20.0
 #define COST_FIRST_RATIO 12.0  /* by so many times its own, */
 #define COST_FIRST_SIZE 6.0    /* with requests so many times as long as the others', */
+#define COST_FIRST_LARGER 0.7  /* and (log) as its own before: a long talk is one, too */
 #define COST_FIRST_Z 8.0       /* and so many sigma */
 #define COST_WORKED 30u         /* steps with requests of its own */
 #define COST_MIN_300 8000.0    /* tokens of excess */
@@ -98,15 +99,18 @@
 #define COST_OF_PEAK 0.1       /* what is usual is not less than this share of its own peaks */
 #define COST_Z 4.0             /* sigma on the scale of counts */
 #define COST_HABIT 1.45        /* times its own peaks */
+#define COST_SAME 2.3          /* the same where its requests are no larger than usual, */
+#define COST_LARGER_Z 6.0      /* up to so surely larger */
 #define COST_YOUNG 120.0      /* steps: a peak of so few is worth half */
 #define COST_COLD 360.0        /* the same for a stream that has just begun */
 #define COST_QUICK 2.0         /* times what five minutes must show, in one minute */
-#define COST_CALLS 5.0         /* requests in the window: one huge prompt is no trend */
+#define COST_CALLS 10.0        /* requests in the window: a few huge prompts are no trend */
+#define COST_CALLS_60 5.0      /* in the minute */
 #define COST_NEEDS 3           /* steps */
 
 /* Cost: requests larger than ever, as the mean of log tokens over five minutes */
 #define SIZE_LEARN_N 4.0       /* requests in five minutes that say how large they are, */
-#define SIZE_REQUESTS 5.0      /* and that can be news */
+#define SIZE_REQUESTS 10.0     /* and that can be news */
 #define SIZE_BLOCKS 6u         /* five minutes each, before anything is judged */
 #define SIZE_YOUNG 10.0        /* after so many blocks the bar is twice as high */
 #define SIZE_Z 4.0

@@ -162,6 +162,49 @@ static void larger_requests_are_cost(void **state)
 	gen_done(&g);
 }
 
+/* He calls twice a minute. That nothing comes for twenty seconds is no reason to look away. */
+static void a_rare_caller_is_cost(void **state)
+{
+	struct gen g = { .state = 72 };
+	struct heard h = { 0 };
+	const struct heard_event *e;
+
+	(void)state;
+	gen_calm(&g, 0, 8400, 0.5, 4);
+	for (double t = 0; t < 8400; t += 24 + 3 * gen_uniform(&g))
+		gen_add(&g, t, "10.7.0.1", "key-rare", "user-rare", (int64_t)((t < 7200 ? 1200 : 12000) * exp(0.4 * gen_normal(&g))), 200);
+	run_all(&g, &h, NULL);
+	e = first_open(&h, CLASS_COST_SPIKE);
+	if (!e)
+		show(&h);
+	assert_non_null(e);
+	assert_int_equal(opens(&h, CLASS_COST_SPIKE), 1);
+	assert_string_equal(e->value, "key-rare");
+	assert_true(e->detected > 7200 && e->detected < 7600);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
+/* Three times as many requests, each as it always was, of one who has done twice as many: a busy hour. */
+static void more_of_the_same_is_no_cost(void **state)
+{
+	struct gen g = { .state = 73 };
+	struct heard h = { 0 };
+
+	(void)state;
+	gen_calm(&g, 0, 9000, 3, 10);
+	gen_source(&g, 3600, 600, 0.5, "10.0.2.0", "key-2", 480, 130);
+	gen_source(&g, 7200, 900, 0.9, "10.0.2.0", "key-2", 480, 130);
+	run_all(&g, &h, NULL);
+	for (size_t i = 0; i < h.n; i++) {
+		if (h.v[i].cls == CLASS_COST_SPIKE && h.v[i].detected > 7000)
+			show(&h);
+		assert_false(h.v[i].cls == CLASS_COST_SPIKE && h.v[i].detected > 7000);
+	}
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 static void usual_requests_are_no_cost(void **state)
 {
 	struct gen g = { .state = 71 };
@@ -432,6 +475,8 @@ int main(void)
 		cmocka_unit_test(cost_spike),
 		cmocka_unit_test(larger_requests_are_cost),
 		cmocka_unit_test(usual_requests_are_no_cost),
+		cmocka_unit_test(a_rare_caller_is_cost),
+		cmocka_unit_test(more_of_the_same_is_no_cost),
 		cmocka_unit_test(error_burst),
 		cmocka_unit_test(traffic_drop),
 		cmocka_unit_test(silence_is_seen_by_wall_time),
