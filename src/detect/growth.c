@@ -296,6 +296,17 @@ static double moves_of(const struct detect *d, uint32_t i)
 	return sqrt(GROWTH_MOVE_LEAST * GROWTH_MOVE_LEAST + MAX(sum / MAX(prior + (double)g->moves, 1.0), 0));
 }
 
+/*
+ * How far this one strays by itself in so many seconds. What wanders goes further the longer it does: its moves within six hours are known,
+ * beyond them they grow with the root of the time. Those of one customer have longer tails than those of many.
+ */
+static double stray_of(const struct detect *d, uint32_t i, int32_t seconds)
+{
+	bool wanders = is_identity(at(d, i)) && (double)at(d, i)->full->growth.moves >= GROWTH_MOVE_PRIOR;
+
+	return (wanders ? GROWTH_RESTLESS_ONE : GROWTH_RESTLESS) * moves_of(d, i) * sqrt(MAX(seconds / (double)(GROWTH_LAG * GROWTH_BLOCK_S), 1.0));
+}
+
 static void report(struct detect *d, uint32_t i, uint32_t who, const struct fit *q, double strength)
 {
 	struct entity *e = at(d, who);
@@ -365,7 +376,7 @@ static void judge(struct detect *d, uint32_t i, int r)
 	if (is_identity(e))
 		strength = MIN(strength, (double)e->tok.slow / MAX(GROWTH_SHARE * (double)global_of(d)->tok.slow, 1e-9));
 	if (strength >= LEAVE_FACTOR && !g->told)
-		strength = MIN(strength, f.growth / (GROWTH_RESTLESS * moves_of(d, i)));
+		strength = MIN(strength, f.growth / stray_of(d, i, d->tick - f.onset));
 	if (is_identity(e) && strength >= LEAVE_FACTOR && !g->told) {
 		strength = MIN(strength, f.growth / MAX(GROWTH_WANDER * drift_of_others(d, i), 1e-9));
 		all = &global_of(d)->full->growth;

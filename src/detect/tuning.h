@@ -376,7 +376,8 @@
 #define GROWTH_MOVE_PRIOR 20.0 /* pairs that what others do is worth */
 #define GROWTH_MOVE_CLAMP 1.0
 #define GROWTH_MOVE_LEAST 0.1  /* nobody is steadier */
-#define GROWTH_RESTLESS 3.0    /* times that deviation is news */
+#define GROWTH_RESTLESS 3.0    /* times that deviation is news, */
+#define GROWTH_RESTLESS_ONE 4.0 /* of one whose moves are known */
 #define GROWTH_REF_N 50.0      /* requests before a customer's own mean is one */
 #define GROWTH_REF_HALF 20000.0 /* requests after which half of it is forgotten */
 #define GROWTH_JITTER 0.0009   /* 3 %: no mean of ten minutes is steadier */

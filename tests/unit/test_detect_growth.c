@@ -110,6 +110,30 @@ static void who_does_so_all_day_does_not_grow(void **state)
 	gen_done(&g);
 }
 
+/* He wanders, by the root of the time: further in a day than in an hour. Three days of it are nothing to tell of. */
+static void a_wanderer_does_not_grow(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 3; seed++) {
+		struct gen g = { .state = 46 + seed };
+		struct heard h = { 0 };
+		static double walk[432];
+
+		gen_calm(&g, 0, 72 * HOUR, 0.4, 4);
+		for (int i = 1; i < 432; i++)
+			walk[i] = 0.995 * walk[i - 1] + 0.06 * gen_normal(&g);
+		for (size_t i = 0; i < g.n; i++)
+			if (!strcmp(g.v[i].key, "key-1"))
+				record_set_int(&g.v[i].r, F_PROMPT_TOKENS, (int64_t)((double)record_int(&g.v[i].r, F_PROMPT_TOKENS, 0) * exp(walk[(int)((g.v[i].r.timestamp - T0) / 600) % 432])));
+		run_all(&g, &h, NULL);
+		if (opens(&h, CLASS_TOKEN_GROWTH))
+			show(&h);
+		assert_int_equal(opens(&h, CLASS_TOKEN_GROWTH), 0);
+		str_done(&h.json);
+		gen_done(&g);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -118,6 +142,7 @@ int main(void)
 		cmocka_unit_test(a_step_is_no_growth),
 		cmocka_unit_test(another_mix_is_no_growth),
 		cmocka_unit_test(who_does_so_all_day_does_not_grow),
+		cmocka_unit_test(a_wanderer_does_not_grow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
