@@ -102,7 +102,7 @@ static int outputs_open(struct agent *g)
 	int r;
 
 	r = records_open(&g->records, o->records_out, false);
-	if (r == -ENXIO) {
+	if (r == -EAGAIN) {
 		log_info("%s: a pipe that nobody reads; waiting for its reader", o->records_out);
 		r = records_open(&g->records, o->records_out, true);
 	}

@@ -26,6 +26,8 @@ int records_open(struct records_out *o, const char *path, bool wait)
 	if (o->fd < 0 || fstat(o->fd, &st) < 0) {
 		int r = -errno;
 
+		if (r == -ENXIO && !wait && stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
+			r = -EAGAIN;
 		o->fd = -1;
 		return r;
 	}

@@ -22,7 +22,7 @@ struct records_out {
 	int error;	   /* of the last try, 0: it went well */
 };
 
-/* NULL: no records, the others do nothing then. "-": standard output. -ENXIO: a pipe that nobody reads; `wait` waits for its reader. */
+/* NULL: no records, the others do nothing then. "-": standard output. -EAGAIN: a pipe that nobody reads; `wait` waits for its reader. */
 int records_open(struct records_out *o, const char *path, bool wait);
 void records_add(struct records_out *o, const struct record *r);
 /* Writes what the descriptor takes now. The first failure of a streak is logged, and its end. */
