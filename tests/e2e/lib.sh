@@ -182,7 +182,8 @@ weir_stop() {
 	local r
 	[ -n "$WEIR_PID" ] || return 1
 	kill -INT "$WEIR_PID" 2>/dev/null
-	wait_for 10 eval '! kill -0 $WEIR_PID' || { end_pid "$WEIR_PID"; WEIR_PID=; echo "weir did not end within 10 s of SIGINT"; return 1; }
+	# taking probes out waits for the kernel, tenths of a second for each on a busy machine
+	wait_for 60 eval '! kill -0 $WEIR_PID' || { end_pid "$WEIR_PID"; WEIR_PID=; echo "weir did not end within 60 s of SIGINT"; return 1; }
 	wait "$WEIR_PID"
 	r=$?
 	WEIR_PID=

@@ -14,7 +14,7 @@ vllm_start() {
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
 		OMP_NUM_THREADS=1 VLLM_CACHE_ROOT=$WORK/vllm-cache "$CACHE/vllm/bin/vllm" serve "$CACHE/vllm/model" \
 		--served-model-name tiny --host 127.0.0.1 --port "$PORT" --dtype bfloat16 --max-model-len 8192 --max-num-seqs 16 \
-		--enforce-eager --enable-prompt-tokens-details --api-key "$KEY" "$KEY2" "$@" >"$WORK/vllm.log" 2>&1 &
+		--enforce-eager --enable-prompt-tokens-details --api-key "$KEY" "$KEY2" "$@" >>"$WORK/vllm.log" 2>&1 &
 	SERVER_PID=$!
 	PIDS+=("$SERVER_PID")
 	server_up "$SERVER_PID" 300 "http${TLS:+s}://127.0.0.1:$PORT/health"
