@@ -621,8 +621,9 @@ static void end(struct agent *g)
 	uint64_t until = capture_now_ns() + FINAL_DRAIN_NS;
 	uint64_t now[WEIR_STAT_COUNT];
 
-	agent_tls_end(&g->tls);
-	capture_pause(g->capture, true); /* first the tap, then the bucket */
+	/* First the tap, then the bucket. Probes are taken out last: that may take long, and who waits for our end may lose patience. */
+	agent_tls_stop(&g->tls);
+	capture_pause(g->capture, true);
 	while (capture_drain(g->capture) > 0 && capture_now_ns() < until)
 		;
 	feed_arrivals(g->feed);

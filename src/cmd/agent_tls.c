@@ -101,6 +101,12 @@ void agent_tls_second(struct agent_tls *a, uint64_t seconds, const uint64_t befo
 		log_info("calm again: the TLS hook is back");
 }
 
+void agent_tls_stop(struct agent_tls *a)
+{
+	if (a->tls)
+		tls_pause(a->tls, true);
+}
+
 void agent_tls_end(struct agent_tls *a)
 {
 	a->follow = tls_follow_free(a->follow);

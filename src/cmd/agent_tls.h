@@ -24,6 +24,8 @@ void agent_tls_second(struct agent_tls *a, uint64_t seconds, const uint64_t befo
 /* Descriptors to wait on, -1: none; and what to do when one of them is readable. */
 void agent_tls_fds(const struct agent_tls *a, int ret[2]);
 void agent_tls_event(struct agent_tls *a);
+/* Nothing more is metered; at once, where taking the probes out may take seconds. */
+void agent_tls_stop(struct agent_tls *a);
 void agent_tls_end(struct agent_tls *a);
 
 #endif
