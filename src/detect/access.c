@@ -196,6 +196,7 @@ static void judge_sharing(struct detect *d, uint32_t i)
 			finding_init(&f, WATCH_ACCESS, CLASS_KEY_SHARING, i, strength, z);
 			f.needs = 1;
 			f.leave_s = LEAVE_ACCESS_S;
+			f.accept_s = ACCEPT_SURE_S;
 			f.magnitude = s.fresh;
 			f.confidence = 1 - 0.5 / MAX(strength, 1.0);
 			f.start = d->base + s.first;
@@ -291,6 +292,7 @@ static void auth_report(struct detect *d, const struct auth_sum *s, int32_t span
 	finding_init(&f, WATCH_AUTH, CLASS_CREDENTIAL_ABUSE, scope, strength, z);
 	f.needs = 2;
 	f.leave_s = LEAVE_ACCESS_S;
+	f.accept_s = ACCEPT_SURE_S;
 	f.quiet = true;
 	f.magnitude = s->failed / MAX(usual, 1.0);
 	f.start = d->base + s->first;

@@ -118,7 +118,8 @@ static void say(struct detect *d, uint32_t i, uint32_t kin, const struct traits_
 	f.confidence = 1 / (1 + exp(-odds));
 	f.needs = 1;
 	f.joins = JOIN_S;
-	f.leave_s = LEAVE_BEHAVE_S;
+	/* It must be looked at again before it can be over. */
+	f.leave_s = (int32_t)MAX((double)LEAVE_BEHAVE_S, MIN(LEAVE_LOOKS * (double)e->full->enough / MAX(t->v[T_RATE], 1e-3), (double)BEHAVE_SLOW_S));
 	f.start = d->base + d->tick;
 	f.apart = beyond(t, u, T_INJECTION, PROBE_INJECTED) > 0 && d->now.v[T_INJECTION] < PROBE_OTHERS * t->v[T_INJECTION];
 	finding_actor(&f, i, 1);

@@ -196,7 +196,8 @@
 #define PHASE_STRENGTH 1.5
 #define COOL_S 120             /* after the end: what still stands in a window, or is still being answered, is no news */
 #define ACCEPT_S 1800
-#define ACCEPT_SURE_S 14400    /* of many, at ODDS_CERTAIN: customers do not behave like this; it is no new level, it just goes on */
+#define ACCEPT_SURE_S 14400    /* of many at ODDS_CERTAIN, keys in many hands and refusals: customers do not behave like this, it is no new level, it just goes on;
+				* of crowds: nobody is woken, and after half an hour they would be told of again */
 #define UPDATE_S 60
 #define UPDATE_FAST_S 10       /* a change of class or severity waits for so long only */
 #define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
@@ -226,6 +227,7 @@
 #define FEEDBACK_CAPPED 0.9    /* strength of what detectors hold back whatever its size */
 
 #define LEAVE_VOLUME_S 120    /* pulses are one attack */
+#define LEAVE_SURE_S 300      /* at ODDS_CERTAIN: its pauses may be as long */
 #define LEAVE_ERROR_S 60
 #define ACCEPT_ERROR_S 21600 /* nobody gets used to a broken model within half an hour */
 #define LEAVE_DROP_S 90
@@ -233,6 +235,7 @@
 #define DROP_CRITICAL_S 120 /* a silence is critical after so long */
 #define LEAVE_ACCESS_S 300
 #define LEAVE_BEHAVE_S 300
+#define LEAVE_LOOKS 2.0        /* and not before so many more looks were due: who asks twice a minute is looked at every five */
 #define LEAVE_LATENCY_S 120
 #define LEAVE_GROWTH_S 7200
 #define ACCEPT_GROWTH_S 86400

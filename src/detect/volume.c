@@ -484,8 +484,10 @@ static bool judge_many(struct detect *d, const struct view *v)
 	f.leave_s = LEAVE_VOLUME_S;
 	f.severity = p >= 0.5 ? SEVERITY_WARNING : SEVERITY_INFO;
 	f.needs = p >= 0.5 ? 2 : CROWD_NEEDS;
-	if (p >= 0.5 && odds >= ODDS_CERTAIN)
+	if (p < 0.5 || odds >= ODDS_CERTAIN)
 		f.accept_s = ACCEPT_SURE_S;
+	if (odds >= ODDS_CERTAIN)
+		f.leave_s = LEAVE_SURE_S;
 	if (p >= 0.5 && d->steps >= RISE_STEPS && v->slow && v->all.ratio >= 5 && v->all.z >= Z_SURE)
 		f.severity = SEVERITY_CRITICAL;
 	if (!isnan(t.v[T_AUTH]) && t.v[T_AUTH] >= 0.5) {

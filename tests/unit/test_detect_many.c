@@ -175,6 +175,29 @@ static void seldom_and_then_a_machine(void **state)
 	gen_done(&g);
 }
 
+/* An audience that stays for more than an hour, and one who is too slow to be looked at every five minutes: each is one incident. */
+static void what_goes_on_is_told_once(void **state)
+{
+	struct gen g = { .state = 96 };
+	struct heard h = { 0 };
+	size_t n;
+
+	(void)state;
+	gen_calm(&g, 0, 12000, 1, 10);
+	prompts(&g, 0, false, 0.05);
+	n = g.n;
+	strangers(&g, 5400, 4800, 4800, 600, false);
+	prompts(&g, n, false, 0.05);
+	scraper(&g, 5400, 1700, 0.035, 0.1);
+	run_all(&g, &h, NULL);
+	if (opens(&h, CLASS_FLASH_CROWD) != 1 || opens(&h, CLASS_SCRAPING) != 1)
+		show(&h);
+	assert_int_equal(opens(&h, CLASS_FLASH_CROWD), 1);
+	assert_int_equal(opens(&h, CLASS_SCRAPING), 1);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +206,7 @@ int main(void)
 		cmocka_unit_test(one_who_probes_meanwhile),
 		cmocka_unit_test(a_flood_turns_out),
 		cmocka_unit_test(seldom_and_then_a_machine),
+		cmocka_unit_test(what_goes_on_is_told_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
