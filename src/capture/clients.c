@@ -215,9 +215,11 @@ static int conns_age(struct capture *c, uint64_t now, uint64_t idle)
 		if (r < 0 && r != -ENOENT)
 			break;
 		for (__u32 i = 0; i < count; i++) {
-			uint64_t rest = values[i].flags & WEIR_C_GHOST ? GHOST_NS : values[i].open || (values[i].flags & WEIR_C_RAW) ? PENDING_IDLE_NS : idle;
+			bool ghost = values[i].flags & WEIR_C_GHOST;
+			uint64_t rest = ghost ? GHOST_NS : values[i].open || (values[i].flags & WEIR_C_RAW) ? PENDING_IDLE_NS : idle;
 
-			if (values[i].last_ns + rest < now && !values[i].users)
+			/* who finds a connection dead does not take himself off its users again: of a ghost they mean nothing */
+			if (values[i].last_ns + rest < now && (ghost || !values[i].users))
 				bpf_map_delete_elem(c->conns_fd, &keys[i]);
 		}
 		c->conn_batch = next;

@@ -8,12 +8,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <bpf/bpf.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 
 #include "fake_tls.h"
 
-#include "capture/capture.h"
+#include "capture/capture_internal.h"
 #include "capture/tls.h"
 #include "capture/tls_follow.h"
 #include "decode/automaton.h"
@@ -466,6 +467,42 @@ static void no_inheritance(void **state)
 	}
 }
 
+/* The client resets, and the server writes on, as it does not know yet: what is kept of the connection for that goes away. */
+static void written_after_reset(void **state)
+{
+	static const struct linger reset = { 1, 0 };
+	struct weir_conn_key key = { 0 }, last = { 0 };
+	struct sockaddr_in from;
+	socklen_t n = sizeof(from);
+	struct pair p;
+	unsigned left[2] = { 0 };
+
+	(void)state;
+	needs_hook();
+	p = pair_make(listener, port, 48);
+	assert_int_equal(getsockname(p.client, (struct sockaddr *)&from, &n), 0);
+	greets(p, &object[15]);
+	asks(p, &object[15]);
+	assert_int_equal(setsockopt(p.client, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+	close(p.client);
+	for (int i = 0; i < 3; i++) {
+		next = (struct script){ .sock = -1 };
+		SSL_write(&object[15], ANSWER, (int)strlen(ANSWER));
+	}
+	for (int after = 0; after < 2; after++) {
+		for (int r = bpf_map_get_next_key(capture->conns_fd, NULL, &key); r == 0; r = bpf_map_get_next_key(capture->conns_fd, &last, &key)) {
+			left[after] += key.rport == ntohs(from.sin_port);
+			last = key;
+		}
+		if (!after)
+			assert_int_equal(capture_age(capture, capture_now_ns() + 3000000000u, UINT64_MAX / 4, UINT64_MAX / 4), 0);
+	}
+	assert_int_equal(left[0], 1);
+	assert_int_equal(left[1], 0);
+	SSL_free(&object[15]);
+	close(p.server);
+}
+
 /* A child of a watched process is watched. */
 static void children(void **state)
 {
@@ -561,7 +598,7 @@ int main(void)
 		cmocka_unit_test(memory_bios),	     cmocka_unit_test(interleaved), cmocka_unit_test(socket_bios), cmocka_unit_test(address_used_again),
 		cmocka_unit_test(failures),	     cmocka_unit_test(byte_by_byte), cmocka_unit_test(partial_writes), cmocka_unit_test(outgoing),
 		cmocka_unit_test(paired_by_writing), cmocka_unit_test(no_theft),     cmocka_unit_test(children),	   cmocka_unit_test(comes_and_goes),
-		cmocka_unit_test(followed),	     cmocka_unit_test(no_inheritance),
+		cmocka_unit_test(followed),	     cmocka_unit_test(no_inheritance), cmocka_unit_test(written_after_reset),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
