@@ -33,6 +33,11 @@ static __always_inline void client_key_of(const struct weir_conn_key *k, struct 
 	((__u64 *)ck->server)[1] = ((const __u64 *)k->laddr)[1];
 	to[0] = from[0];
 	to[1] = from[1];
+#ifdef WEIR_UNIX
+	weir_unix_common(ck->server);
+	weir_unix_common(ck->client);
+	return;
+#endif
 	if (prefix >= 128 || (from[0] == 0 && bpf_ntohl(((const __u32 *)k->raddr)[2]) == 0xffff))
 		return; /* IPv4 */
 	if (same_address(k->laddr, k->raddr) || (from[0] == 0 && from[1] == bpf_cpu_to_be64(1)) ||

@@ -41,8 +41,67 @@ struct task_struct {
 	struct task_struct *real_parent;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1];
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct inode {
+	unsigned long i_ino;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct socket {
+	struct file *file;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	struct pid *sk_peer_pid;
+	const struct cred *sk_peer_cred;
+	__u8 sk_shutdown;
+};
+
+struct sockaddr_un {
+	unsigned short sun_family;
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[0];
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct sock *peer;
+};
+
+struct sk_buff {
+	struct sock *sk;
+	unsigned int len, data_len;
+	char cb[48];
+	unsigned char *data;
+};
+
+struct unix_skb_parms {
+	__u32 consumed;
 };
 
 struct inet_sock {

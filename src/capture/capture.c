@@ -173,6 +173,49 @@ static int variant_load(const struct variant *v, const struct capture_opts *o, u
 	return 0;
 }
 
+/* ---- other objects that share the maps ------------------------------------------------------------- */
+static const struct shared {
+	const char *map;
+	size_t fd; /* in struct capture */
+} shared[] = {
+	{ "weir_conns", offsetof(struct capture, conns_fd) },	  { "weir_clients", offsetof(struct capture, clients_fd) },
+	{ "weir_others", offsetof(struct capture, others_fd) },	  { "weir_stats", offsetof(struct capture, stats_fd) },
+	{ "weir_local_addrs", offsetof(struct capture, addrs_fd) }, { "weir_ring", offsetof(struct capture, ring_fd) },
+	{ ".bss", offsetof(struct capture, bss_fd) },		  { ".rodata.automaton", offsetof(struct capture, automaton_fd) },
+};
+
+/* The same variables at the same places, or the shared memory would be misread. */
+static bool same_layout(struct bpf_object *obj, const struct capture *c)
+{
+	const char *control = capture_variable(obj, ".bss", "weir_control", sizeof(struct weir_control));
+	struct bpf_map *bss = bpf_object__find_map_by_name(obj, ".bss");
+	size_t size;
+	const char *base = bss ? bpf_map__initial_value(bss, &size) : NULL;
+
+	return control && base && control - base == (const char *)c->control - (const char *)c->bss;
+}
+
+int capture_share(const struct capture *c, struct bpf_object *obj)
+{
+	uint64_t ring = c->ring_bytes;
+	int r;
+
+	if (!same_layout(obj, c))
+		return -EINVAL;
+	if ((r = capture_set_variable(obj, ".rodata", "cfg_prompt_blind", &c->prompt_blind, sizeof(c->prompt_blind))) < 0 ||
+	    (r = capture_set_variable(obj, ".rodata", "cfg_v6_prefix", &c->v6_prefix, sizeof(c->v6_prefix))) < 0 ||
+	    (r = capture_set_variable(obj, ".rodata", "cfg_ring_bytes", &ring, sizeof(ring))) < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(shared); i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(obj, shared[i].map);
+
+		r = map ? bpf_map__reuse_fd(map, *(const int *)((const char *)c + shared[i].fd)) : -EINVAL;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* ---- descriptors that outlive libbpf's object, which costs megabytes -------------------------------- */
 static int fd_keep(int fd)
 {

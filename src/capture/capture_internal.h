@@ -48,6 +48,9 @@ struct capture {
 void *capture_variable(struct bpf_object *obj, const char *section, const char *name, size_t size);
 int capture_set_variable(struct bpf_object *obj, const char *section, const char *name, const void *value, size_t size);
 
+/* Another object with the meter in it, not loaded yet, is to have this one's settings and maps. -EINVAL: it was built of another source. */
+int capture_share(const struct capture *c, struct bpf_object *obj);
+
 /*
  * Gives back what loading a BPF object took: libbpf reads the kernel's types, some 10 MiB of small pieces, and the object itself
  * lies in this program's constants, which come back out of its file should they be read again.

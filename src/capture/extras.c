@@ -1,5 +1,7 @@
 #include "capture/extras.h"
 
+#include "weir/unix.h"
+
 #define BUCKETS 16384u /* chains stay short up to the 100,000 clients of the default map; as many entries as that has at most */
 
 struct extra {
@@ -87,6 +89,11 @@ void extras_key(const struct weir_conn_key *conn, uint32_t v6_prefix, bool (*is_
 	*ret = (struct weir_client_key){ .netns = conn->netns, .port = conn->lport };
 	memcpy(ret->server, conn->laddr, sizeof(ret->server));
 	memcpy(ret->client, addr, sizeof(ret->client));
+	if (weir_is_unix(addr)) {
+		weir_unix_common(ret->server);
+		weir_unix_common(ret->client);
+		return;
+	}
 	if (v6_prefix >= 128 || !memcmp(addr, mapped, sizeof(mapped)) || !memcmp(addr, conn->laddr, 16) || !memcmp(addr, loopback, 16) || is_local(ctx, addr))
 		return;
 	for (uint32_t bit = v6_prefix; bit < 128; bit++)

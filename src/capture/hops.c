@@ -1,6 +1,7 @@
 #include "capture/hops.h"
 
 #include "capture/hops_past.h"
+#include "capture/procfs.h"
 #include "weir/hops.h"
 
 #include <bpf/bpf.h>
@@ -223,6 +224,23 @@ bool hops_inner(const struct hops *h, const struct weir_conn_key *conn, struct h
 		if (bpf_map_lookup_elem(h->conns_fd, &k, &hop) < 0)
 			return false;
 	}
+	return judge(h, &hop, conn, ret);
+}
+
+bool hops_inner_of(const struct hops *h, const struct weir_conn_key *conn, uint32_t pid, struct hop *ret)
+{
+	struct weir_hop hop = { .tgid = pid };
+	char name[32], text[512];
+	int ppid = 0;
+	ssize_t n;
+
+	if (!h || !h->owners || pid <= 1)
+		return false;
+	snprintf(name, sizeof(name), "/proc/%u/stat", pid);
+	CLEANUP(closep) int fd = open(name, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text));
+	if (n > 0 && procfs_parse_ppid((struct span){ text, (size_t)n }, &ppid) == 0 && ppid > 1)
+		hop.parent = (uint32_t)ppid;
 	return judge(h, &hop, conn, ret);
 }
 

@@ -45,6 +45,9 @@ void hops_look_back(struct hops *h);
  */
 bool hops_inner(const struct hops *h, const struct weir_conn_key *conn, struct hop *ret);
 
+/* The same of a connection over a Unix socket, which is not remembered here: by the process that made it. Needs /proc/PID/stat. */
+bool hops_inner_of(const struct hops *h, const struct weir_conn_key *conn, uint32_t pid, struct hop *ret);
+
 /* Calls tell() for each remembered connection that is an inner hop, for who wants to say which listeners are behind which. */
 void hops_each(const struct hops *h, void (*tell)(void *ctx, const struct weir_conn_key *conn, const struct hop *hop), void *ctx);
 

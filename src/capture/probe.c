@@ -5,6 +5,7 @@
 #include "capture/engine.h"
 #include "capture/hops.h"
 #include "capture/tls.h"
+#include "capture/uds.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -145,6 +146,22 @@ static void probe_tls(struct probe_result *r, struct capture *c)
 					  strerror(-e));
 }
 
+static void probe_unix(struct probe_result *r, const struct capture *c)
+{
+	struct uds *u = NULL;
+	int e = c ? uds_open(c, &u) : -ENODEV;
+
+	if (e == 0)
+		answer(r, PROBE_UNIX, PROBE_OK, NULL, "bytes and ends of Unix stream sockets are seen (--unix PATH)");
+	else if (!c)
+		answer(r, PROBE_UNIX, PROBE_UNKNOWN, "cannot be tried without the meter", "not tried");
+	else
+		answer(r, PROBE_UNIX, PROBE_MISSING,
+		       "a server behind one (vLLM --uds, an nginx upstream) is not metered there: watch the gateway's TCP port, or let it listen on 127.0.0.1", "%s",
+		       e == -EOPNOTSUPP ? "this kernel does not show their bytes: needs Linux 6.11" : strerror(-e));
+	uds_free(u);
+}
+
 static void probe_meter(struct probe_result *r, const struct weir_automaton *automaton)
 {
 	struct capture_opts opts = {
@@ -156,6 +173,7 @@ static void probe_meter(struct probe_result *r, const struct weir_automaton *aut
 
 	r->metering = e == 0;
 	probe_tls(r, c);
+	probe_unix(r, c);
 	if (e == 0 && capture_inexact(c))
 		answer(r, PROBE_METER, PROBE_DEGRADED,
 		       "metered in user space: costs more CPU, and what overruns the ring is counted but not metered; Linux 6.1 would do",
@@ -243,7 +261,7 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 	}
 	probe_kernel_maps(ret, map);
 	if (map < 0 || ret->item[PROBE_BTF].state != PROBE_OK || !ret->cgroup_path)
-		answer(ret, PROBE_METER, PROBE_UNKNOWN, "nothing can be metered", "not tried: see above"), probe_tls(ret, NULL);
+		answer(ret, PROBE_METER, PROBE_UNKNOWN, "nothing can be metered", "not tried: see above"), probe_tls(ret, NULL), probe_unix(ret, NULL);
 	else
 		probe_meter(ret, automaton);
 	if (map < 0 || !ret->cgroup_path)
@@ -251,7 +269,6 @@ int probe_run(const struct weir_automaton *automaton, struct probe_result *ret)
 	else
 		probe_hops(ret);
 	probe_engine(ret, map >= 0);
-	answer(ret, PROBE_UNIX, PROBE_MISSING, "a server behind one (vLLM --uds, an nginx upstream) is not metered there: watch the gateway's TCP port, or let it listen on 127.0.0.1", "no hook");
 	probe_host(ret);
 	closep(&map);
 	return 0;

@@ -23,7 +23,7 @@ enum probe_item {
 	PROBE_BATCH,
 	PROBE_BPF_STATS,
 	PROBE_ENGINE,       /* uprobes with a cookie, on the functions of inference engines */
-	PROBE_UNIX,         /* traffic over AF_UNIX: there is no hook for it */
+	PROBE_UNIX,         /* bytes of AF_UNIX sockets */
 	PROBE_JOURNAL,
 	PROBE_PROCFS,       /* other processes can be looked into */
 	PROBE_COUNT,

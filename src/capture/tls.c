@@ -17,16 +17,6 @@
 #define AGE_AT_ONCE 512   /* entries looked at per table and call of tls_age() */
 
 /* ---- loading ---------------------------------------------------------------------------------------- */
-static const struct shared {
-	const char *map;
-	size_t fd; /* in struct capture */
-} shared[] = {
-	{ "weir_conns", offsetof(struct capture, conns_fd) },	  { "weir_clients", offsetof(struct capture, clients_fd) },
-	{ "weir_others", offsetof(struct capture, others_fd) },	  { "weir_stats", offsetof(struct capture, stats_fd) },
-	{ "weir_local_addrs", offsetof(struct capture, addrs_fd) }, { "weir_ring", offsetof(struct capture, ring_fd) },
-	{ ".bss", offsetof(struct capture, bss_fd) },		  { ".rodata.automaton", offsetof(struct capture, automaton_fd) },
-};
-
 static const struct socket_hook {
 	const char *name, *send, *recv; /* programs */
 } socket_hooks[] = {
@@ -36,21 +26,11 @@ static const struct socket_hook {
 
 static int object_prepare(struct bpf_object *obj, const struct capture *c, const struct socket_hook *hook)
 {
-	uint64_t ring = c->ring_bytes;
 	struct bpf_program *p;
-	int r;
+	int r = capture_share(c, obj);
 
-	if ((r = capture_set_variable(obj, ".rodata", "cfg_prompt_blind", &c->prompt_blind, sizeof(c->prompt_blind))) < 0 ||
-	    (r = capture_set_variable(obj, ".rodata", "cfg_v6_prefix", &c->v6_prefix, sizeof(c->v6_prefix))) < 0 ||
-	    (r = capture_set_variable(obj, ".rodata", "cfg_ring_bytes", &ring, sizeof(ring))) < 0)
+	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(shared); i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(obj, shared[i].map);
-
-		r = map ? bpf_map__reuse_fd(map, *(const int *)((const char *)c + shared[i].fd)) : -EINVAL;
-		if (r < 0)
-			return r;
-	}
 	bpf_object__for_each_program(p, obj) {
 		const char *name = bpf_program__name(p);
 		bool wanted = !strcmp(name, "on_tls_call") || !strcmp(name, hook->send) || !strcmp(name, hook->recv);
@@ -99,17 +79,6 @@ static int sockets_attach(struct tls *t, struct bpf_object *obj, const struct so
 	return r;
 }
 
-/* The same variables at the same places, or the shared memory would be misread. */
-static bool same_layout(struct bpf_object *obj, const struct capture *c)
-{
-	const char *control = capture_variable(obj, ".bss", "weir_control", sizeof(struct weir_control));
-	struct bpf_map *bss = bpf_object__find_map_by_name(obj, ".bss");
-	size_t size;
-	const char *base = bss ? bpf_map__initial_value(bss, &size) : NULL;
-
-	return control && base && control - base == (const char *)c->control - (const char *)c->bss;
-}
-
 static int variant_load(struct tls *t, const void *bytes, size_t size, const struct socket_hook *hook)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "weir_tls");
@@ -118,7 +87,7 @@ static int variant_load(struct tls *t, const void *bytes, size_t size, const str
 
 	if (!obj)
 		return -errno;
-	r = same_layout(obj, t->capture) ? object_prepare(obj, t->capture, hook) : -EINVAL;
+	r = object_prepare(obj, t->capture, hook);
 	if (r == 0)
 		r = bpf_object__load(obj);
 	if (r == 0)

@@ -219,6 +219,27 @@ static void addresses_tell(struct agent *g)
 			capture_own_address(g->capture, addr);
 }
 
+static int unix_begin(struct agent *g)
+{
+	const struct agent_opts *o = g->o;
+	int r = o->unix_count ? uds_open(g->capture, &g->uds) : 0;
+
+	if (r < 0) {
+		log_error("--unix: %s", r == -EOPNOTSUPP ? "this kernel shows no bytes of Unix sockets: Linux 6.11 is needed (weir check tells more)" : strerror(-r));
+		return r;
+	}
+	for (size_t i = 0; i < o->unix_count && r == 0; i++) {
+		uint32_t number;
+
+		r = address_unix_number(o->unix_path[i], &number);
+		if (r == 0)
+			r = uds_watch(g->uds, o->unix_path[i], number);
+		if (r < 0)
+			log_error("--unix %s: %s", o->unix_path[i], strerror(-r));
+	}
+	return r;
+}
+
 static int ports_begin(struct agent *g)
 {
 	g->ports->capture = g->capture;
@@ -304,7 +325,7 @@ static void servers_look(struct agent *g)
 		if (poll(&p, 1, 50) > 0)
 			watcher_event(g);
 	}
-	if (g->watcher_fd >= 0 && !g->ports->watched)
+	if (g->watcher_fd >= 0 && !g->ports->watched && !g->o->unix_count)
 		log_info("no server found yet; looking every %d s", WATCHER_PERIOD_MS / 1000);
 }
 
@@ -390,6 +411,7 @@ static void idle_age(struct agent *g)
 	uint64_t now = capture_now_ns(), idle_ns = (uint64_t)(g->o->client_idle_s * 1e9);
 
 	capture_age(g->capture, now, idle_ns, CONN_IDLE_NS);
+	uds_age(g->uds, now, CONN_IDLE_NS);
 	if (now > idle_ns)
 		accounts_age(g->accounts, (now - idle_ns) / 1000000000);
 }
@@ -529,9 +551,11 @@ static int key_take(const struct agent_opts *o, uint8_t key[AGENT_KEY_BYTES])
 /* The port of the gateway here that made this connection; 0: nobody's. */
 static uint16_t hop_outer(void *ctx, const struct weir_conn_key *at)
 {
+	const struct hops *h = ((struct agent *)ctx)->hops;
 	struct hop hop;
+	bool inner = weir_is_unix(at->laddr) ? hops_inner_of(h, at, weir_unix_low(at->laddr), &hop) : hops_inner(h, at, &hop);
 
-	return hops_inner(((struct agent *)ctx)->hops, at, &hop) ? hop.port : 0;
+	return inner ? hop.port : 0;
 }
 
 /* A process that is not there has no ports, and its number will be another's. */
@@ -597,7 +621,7 @@ static int begin(struct agent *g)
 	}
 	g->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 	g->inet6_fd = open("/proc/self/net/if_inet6", O_RDONLY | O_CLOEXEC);
-	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
+	if ((r = watcher_begin(g)) < 0 || (r = capture_begin(g)) < 0 || (r = unix_begin(g)) < 0 || (r = ports_begin(g)) < 0 || (r = socket_begin(g, &user)) < 0)
 		return r;
 	servers_look(g);
 	hops_look_back(g->hops);
@@ -623,6 +647,7 @@ static void end(struct agent *g)
 
 	/* First the tap, then the bucket. Probes are taken out last: that may take long, and who waits for our end may lose patience. */
 	agent_tls_stop(&g->tls);
+	g->uds = uds_free(g->uds);
 	capture_pause(g->capture, true);
 	while (capture_drain(g->capture) > 0 && capture_now_ns() < until)
 		;
@@ -669,6 +694,7 @@ int agent_run(const struct agent_opts *o)
 	helper_end(&g.watcher_fd, &g.watcher_pid);
 	agent_tls_end(&g.tls);
 	hops_free(g.hops);
+	uds_free(g.uds);
 	agent_engine_end(&g.engine);
 	capture_free(g.capture);
 	feed_free(g.feed);

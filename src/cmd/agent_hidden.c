@@ -66,6 +66,7 @@ static void see(uint64_t *bitmap, enum entity_kind kind, struct span name)
 
 void hidden_record(struct hidden *h, const struct record *r, const struct weir_conn_key *at, const struct identity *id)
 {
+	uint8_t addr[16];
 	struct peer *p;
 
 	if (r->kind == KIND_CONTROL || r->kind == KIND_OTHER)
@@ -75,10 +76,13 @@ void hidden_record(struct hidden *h, const struct record *r, const struct weir_c
 		halve(h);
 	if (id->named)
 		return;
-	p = peer_get(h, at->raddr);
+	memcpy(addr, at->raddr, sizeof(addr));
+	if (weir_is_unix(addr))
+		weir_unix_common(addr);
+	p = peer_get(h, addr);
 	p->requests++;
 	p->forwarded += id->forwarded;
-	p->own = address_is_loopback(at->raddr) || !memcmp(at->raddr, at->laddr, 16);
+	p->own = weir_is_unix(addr) || address_is_loopback(at->raddr) || !memcmp(at->raddr, at->laddr, 16);
 	see(&p->keys, ENTITY_API_KEY, record_text(r, F_API_KEY));
 	see(&p->agents, ENTITY_HOST, record_text(r, F_USER_AGENT));
 	see(&p->users, ENTITY_USER, record_text(r, F_USER));

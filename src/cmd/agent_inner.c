@@ -1,6 +1,7 @@
 #include "cmd/agent_inner.h"
 
 #include "base/str.h"
+#include "weir/unix.h"
 #include "detect/quantile.h"
 
 /* One way from a gateway's port to an engine's. */
@@ -94,6 +95,10 @@ static void peer_note(struct inner *i, const struct assemble_source *s)
 
 	memcpy(key.server, s->at->laddr, 16);
 	memcpy(key.client, s->at->raddr, 16);
+	if (weir_is_unix(key.client)) {
+		weir_unix_common(key.server);
+		weir_unix_common(key.client);
+	}
 	p = peer_of(i, &key, s->outer != 0); /* only those that made an inner request once are of interest */
 	if (p && s->outer)
 		p->inner++;

@@ -2,6 +2,7 @@
 #ifndef WEIR_CMD_AGENT_INTERNAL_H
 #define WEIR_CMD_AGENT_INTERNAL_H
 
+#include "capture/uds.h"
 #include "cmd/agent.h"
 #include "cmd/agent_engine.h"
 #include "cmd/agent_feed.h"
@@ -22,6 +23,7 @@ struct agent {
 	struct agent_socket *socket;
 	struct agent_ports *ports;
 	struct hops *hops;
+	struct uds *uds; /* NULL: no --unix */
 	struct accounts *accounts;
 	struct hidden *hidden;
 	struct inner *inner;

@@ -66,6 +66,22 @@ static int variant_set(void *into, const char *value)
 	return o->variant ? 0 : -EINVAL;
 }
 
+static int unix_add(void *into, const char *value)
+{
+	struct agent_opts *o = into;
+	size_t n = strlen(value);
+
+	if ((*value != '/' && *value != '@') || n < 2 || n >= WEIR_UNIX_PATH)
+		return -EINVAL;
+	for (size_t i = 0; i < o->unix_count; i++)
+		if (!strcmp(o->unix_path[i], value))
+			return 0;
+	if (o->unix_count == WEIR_UNIX_SERVERS)
+		return -E2BIG;
+	memcpy(o->unix_path[o->unix_count++], value, n + 1);
+	return 0;
+}
+
 static int trusted_add(void *into, const char *value)
 {
 	return identity_trust(&((struct agent_opts *)into)->identity, span_of(value));
@@ -103,6 +119,7 @@ static int tls_set(void *into, const char *value)
 
 static const struct option_row rows[] = {
 	{ "port", OPTION_CALL, 0, 1, 65535, "N", "meter the server that listens on this port; may be repeated", port_add },
+	{ "unix", OPTION_CALL, 0, 0, 0, "PATH|@NAME", "meter the server that listens on this Unix socket; may be repeated", unix_add },
 	{ "pid", OPTION_CALL, 0, 1, INT_MAX, "N", "meter all ports of this process and those it started; may be repeated", pid_add },
 	{ "auto", OPTION_FLAG, AT(discover.automatic), 0, 0, NULL, "find known model servers by themselves", NULL },
 	{ "cgroup", OPTION_TEXT, AT(cgroup), 0, 0, "PATH", "only sockets created in this cgroup", NULL },
@@ -120,7 +137,7 @@ static const struct option_row rows[] = {
 	{ "sensitivity", OPTION_REAL, AT(sensitivity), DETECT_SENSITIVITY_MIN, DETECT_SENSITIVITY_MAX, "X", "below 1 fewer alarms, above it more (1; weir eval --calibrate proposes it)", NULL },
 	{ "alarms-per-week", OPTION_REAL, AT(alarms_per_week), 0.01, DETECT_ALARMS_MAX, "N", "let the sensitivity follow what has been seen: about so many false alarms a week", NULL },
 	{ "prompt-blind", OPTION_FLAG, AT(prompt_blind), 0, 0, NULL, "let no byte of a request body leave the kernel", NULL },
-	{ "trusted-proxy", OPTION_CALL, 0, 0, 0, "ADDRESS[/BITS]", "believe this peer about who the client is; may be repeated", trusted_add },
+	{ "trusted-proxy", OPTION_CALL, 0, 0, 0, "ADDRESS[/BITS]|unix:", "believe this peer about who the client is; may be repeated", trusted_add },
 	{ "trusted-header", OPTION_CALL, 0, 0, 0, "NAME", "of a trusted proxy's headers this one alone: x-forwarded-for, forwarded, cf-connecting-ip, true-client-ip, x-real-ip", trusted_header_set },
 	{ "socket", OPTION_TEXT, AT(socket), 0, 0, "PATH", "where `weir clients` asks (" AGENT_SOCKET_DEFAULT ")", NULL },
 	{ "user", OPTION_TEXT, AT(user), 0, 0, "NAME", "go on as this user once attached (nobody)", NULL },
@@ -198,11 +215,11 @@ int agent_opts_parse(struct agent_opts *o, int argc, char **argv)
 		if (r < 0)
 			return -EINVAL;
 	}
-	r = options_parse(rows, ARRAY_SIZE(rows), o, "run (--port N | --pid N | --auto) [OPTION...]", argc, argv, NULL);
+	r = options_parse(rows, ARRAY_SIZE(rows), o, "run (--port N | --unix PATH | --pid N | --auto) [OPTION...]", argc, argv, NULL);
 	if (r)
 		return r;
-	if (!o->port_count && !o->discover.pid_count && !o->discover.automatic) {
-		log_error("nothing to watch: give --port N, --pid N or --auto");
+	if (!o->port_count && !o->unix_count && !o->discover.pid_count && !o->discover.automatic) {
+		log_error("nothing to watch: give --port N, --unix PATH, --pid N or --auto");
 		return -EINVAL;
 	}
 	if (o->json && o->records_out && !strcmp(o->records_out, "-")) {

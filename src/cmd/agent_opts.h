@@ -5,6 +5,7 @@
 #include "capture/discover.h"
 #include "cmd/agent_tls.h"
 #include "decode/identity.h"
+#include "weir/unix.h"
 
 #define AGENT_PORTS_MAX 256
 #define AGENT_SOCKET_DEFAULT "/run/weir.sock"
@@ -16,6 +17,8 @@ struct prices;
 struct agent_opts {
 	uint16_t port[AGENT_PORTS_MAX];
 	size_t port_count;
+	char unix_path[WEIR_UNIX_SERVERS][WEIR_UNIX_PATH];
+	size_t unix_count;
 	struct discover_opts discover;
 	enum tls_mode tls;
 	bool json; /* --output */

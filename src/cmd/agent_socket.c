@@ -1,6 +1,5 @@
 #include "cmd/agent_socket.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -33,23 +32,6 @@ struct agent_socket {
 	bool bound;
 	struct caller callers[SOCKET_CALLERS];
 };
-
-void address_text(const uint8_t addr[16], char out[ADDRESS_TEXT])
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	bool v4 = !memcmp(addr, mapped, sizeof(mapped));
-
-	if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + 12 : addr, out, ADDRESS_TEXT))
-		out[0] = '\0';
-}
-
-void server_text(const uint8_t addr[16], uint16_t port, char out[SERVER_TEXT])
-{
-	char text[ADDRESS_TEXT];
-
-	address_text(addr, text);
-	snprintf(out, SERVER_TEXT, strchr(text, ':') ? "[%s]:%u" : "%s:%u", text, port);
-}
 
 void client_write_json(struct str *out, const struct weir_client_key *key, const char *name, const struct weir_client *v)
 {

@@ -8,6 +8,7 @@
 #ifndef WEIR_CMD_AGENT_SOCKET_H
 #define WEIR_CMD_AGENT_SOCKET_H
 
+#include "base/address.h"
 #include "base/str.h"
 #include "capture/capture.h"
 #include "cmd/agent_accounts.h"
@@ -43,13 +44,6 @@ static inline void agent_socket_freep(struct agent_socket **s)
 void agent_socket_event(struct agent_socket *s, uint32_t which, uint32_t events);
 /* About once a second: hangs up on who does not move. */
 void agent_socket_second(struct agent_socket *s);
-
-/* "10.0.0.1", or "fd00::1"; v4-mapped shown as IPv4. */
-#define ADDRESS_TEXT 48
-void address_text(const uint8_t addr[16], char out[ADDRESS_TEXT]);
-/* "10.0.0.1:80", "[fd00::1]:80" */
-#define SERVER_TEXT (ADDRESS_TEXT + 8)
-void server_text(const uint8_t addr[16], uint16_t port, char out[SERVER_TEXT]);
 
 /* Appends one line of `weir clients --json`. */
 void client_write_json(struct str *out, const struct weir_client_key *key, const char *name, const struct weir_client *v);

@@ -121,7 +121,7 @@ const struct estimate *assemble_estimate(const struct assemble *a);
 /* What runs there (workloads.h): from now on a word of its records' label. */
 void assemble_set_workload(struct assemble *a, uint32_t netns, uint16_t port, struct span name);
 /* The label that a record of the server at this end of a connection has now; cut at cap, NUL-terminated. */
-#define ASSEMBLE_LABEL_MAX 256
+#define ASSEMBLE_LABEL_MAX 320
 void assemble_label(const struct assemble *a, const struct weir_conn_key *at, char *ret, size_t cap);
 const struct shapes *assemble_shapes(const struct assemble *a);
 

@@ -1,10 +1,10 @@
 /* assemble_record.c - facts and counts -> record. */
+#include "base/address.h"
 #include "decode/assemble_internal.h"
 
-#include <arpa/inet.h>
 #include <math.h>
 
-#define ADDRESS_MAX (INET6_ADDRSTRLEN + 8) /* brackets and port */
+#define ADDRESS_MAX SERVER_TEXT
 #define LABEL_MAX (ADDRESS_MAX + 1 + SOFTWARE_MAX + 1 + WORKLOAD_NAME_MAX)
 _Static_assert(LABEL_MAX <= ASSEMBLE_LABEL_MAX, "a label fits where it is asked for");
 
@@ -13,20 +13,16 @@ double wall_seconds(const struct assemble *a, uint64_t ns)
 	return (double)((int64_t)ns + a->wall_ns) / 1e9;
 }
 
-/* v4-mapped addresses are shown as IPv4. port 0: none. */
-static struct span address(char buf[ADDRESS_MAX], const uint8_t addr[16], uint16_t port)
+/* port -1: of a client, whose port is of no interest. */
+static struct span address(char buf[ADDRESS_MAX], const uint8_t addr[16], int port)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	char text[INET6_ADDRSTRLEN] = "";
-	bool v4 = !memcmp(addr, mapped, sizeof(mapped));
-	int n;
+	_Static_assert(SERVER_TEXT >= ADDRESS_TEXT, "either fits");
 
-	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + 12 : addr, text, sizeof(text));
-	if (!port)
-		n = snprintf(buf, ADDRESS_MAX, "%s", text);
+	if (port < 0)
+		address_text(addr, buf);
 	else
-		n = snprintf(buf, ADDRESS_MAX, v4 ? "%s:%u" : "[%s]:%u", text, port);
-	return (struct span){ buf, n > 0 ? MIN((size_t)n, ADDRESS_MAX - 1) : 0 };
+		server_text(addr, (uint16_t)port, buf);
+	return span_of(buf);
 }
 
 /* "address:port software unit=name" */
@@ -68,8 +64,8 @@ static void set_request(const struct assemble *a, struct record *r, const struct
 
 	r->kind = p->dialect ? p->dialect->kind : f->len[T_PATH] ? KIND_OTHER : KIND_UNKNOWN;
 	if (p->identity.named || memcmp(p->key.raddr, nobody, sizeof(nobody)) != 0)
-		record_set_text(r, F_CLIENT_IP, address(client, p->identity.named ? p->identity.client : p->key.raddr, 0));
-	if (p->key.lport)
+		record_set_text(r, F_CLIENT_IP, address(client, p->identity.named ? p->identity.client : p->key.raddr, -1));
+	if (p->key.lport || weir_is_unix(p->key.laddr))
 		record_set_text(r, F_SERVER, label(server, p));
 	record_set_text(r, F_HOST, span_of(a->host));
 	record_set_text(r, F_PATH, facts_text(f, T_PATH));

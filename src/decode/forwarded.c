@@ -1,6 +1,8 @@
 /* forwarded.c - chains of proxies, and the networks that are believed. */
 #include "decode/forwarded.h"
 
+#include "weir/unix.h"
+
 #include <arpa/inet.h>
 #include <strings.h>
 
@@ -40,6 +42,8 @@ static int address_parse(struct span s, uint8_t ret[16])
 			return -EINVAL;
 		memcpy(a, mapped, sizeof(mapped));
 	}
+	if (weir_is_unix(a))
+		return -EINVAL; /* nobody has such an address, and here it would stand for a user */
 	memcpy(ret, a, 16);
 	return 0;
 }
@@ -69,8 +73,14 @@ int network_parse(struct span text, struct network *ret)
 	struct network n = { .bits = 128 };
 	unsigned bits = 0, most;
 	bool v4;
-	int r = address_parse(address, n.addr);
+	int r;
 
+	if (span_eq(text, SPAN("unix:"))) { /* as nginx writes it: whoever comes over a Unix socket */
+		*ret = (struct network){ .bits = 64 };
+		weir_unix_address(ret->addr, 0, 0);
+		return 0;
+	}
+	r = address_parse(address, n.addr);
 	if (r < 0)
 		return r;
 	/* "::ffff:10.0.0.0/104" counts all 128 bits, as it is written */

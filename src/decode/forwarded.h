@@ -20,7 +20,7 @@ struct network {
 	uint8_t bits; /* of 128 */
 };
 
-/* "10.0.0.0/8", "fd00::/8", an address alone. -EINVAL: not a network; -EDOM: bits set behind the prefix, most likely a slip. */
+/* "10.0.0.0/8", "fd00::/8", an address alone, or "unix:". -EINVAL: not a network; -EDOM: bits set behind the prefix, most likely a slip. */
 int network_parse(struct span text, struct network *ret);
 bool network_has(const struct network *n, const uint8_t addr[16]);
 bool networks_have(const struct network *n, size_t count, const uint8_t addr[16]);

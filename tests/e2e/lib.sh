@@ -67,6 +67,17 @@ suite_needs() {
 	done
 }
 
+# A Python with uvicorn in it, installed once into the cache: sets VENV, or ends the suite with SKIP.
+needs_uvicorn() {
+	VENV=$CACHE/uvicorn
+	"$VENV/bin/python" -c 'import uvicorn, uvloop, httptools, h11' 2>/dev/null && return
+	mkdir -p "$CACHE"
+	rm -rf "$VENV"
+	{ timeout 60 "$PYTHON" -m venv "$VENV" && timeout 240 "$VENV/bin/pip" install -q --disable-pip-version-check 'uvicorn[standard]<1' h11; } >"$WORK/pip.log" 2>&1 && return
+	skip "$SUITE" "uvicorn cannot be installed: $(tail -1 "$WORK/pip.log")"
+	suite_end
+}
+
 case_wanted() {
 	# shellcheck disable=SC2053
 	[[ -z ${WEIR_E2E_CASE:-} || $1 == $WEIR_E2E_CASE ]]

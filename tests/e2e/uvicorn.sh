@@ -4,15 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 suite_needs ss "$PYTHON"
 
-VENV=$CACHE/uvicorn
-if ! "$VENV/bin/python" -c 'import uvicorn, uvloop, httptools, h11' 2>/dev/null; then
-	mkdir -p "$CACHE"
-	rm -rf "$VENV"
-	if ! { timeout 60 "$PYTHON" -m venv "$VENV" && timeout 240 "$VENV/bin/pip" install -q --disable-pip-version-check 'uvicorn[standard]<1' h11; } >"$WORK/pip.log" 2>&1; then
-		skip "$SUITE" "uvicorn cannot be installed: $(tail -1 "$WORK/pip.log")"
-		suite_end
-	fi
-fi
+needs_uvicorn
 
 uvicorn_start() { # uvicorn_start OPTION...: sets PORT and SERVER_PID
 	port_new

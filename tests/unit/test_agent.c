@@ -92,11 +92,17 @@ static void options_good(void **state)
 	assert_true(o.duration_s == 1.5 && o.cpu_limit_pct == 0.5 && o.memory_limit_mib == 256);
 	assert_string_equal(o.socket, "/s");
 	agent_opts_done(&o);
+	assert_int_equal(parse(&o, "run --unix /run/m.sock --unix @m --unix /run/m.sock --trusted-proxy unix:"), 0);
+	assert_int_equal(o.unix_count, 2);
+	assert_string_equal(o.unix_path[1], "@m");
+	agent_opts_done(&o);
 	assert_int_equal(parse(&o, "run --auto --ring-size 2m"), 0);
 	assert_int_equal(o.ring_bytes, 2 << 20);
 	assert_string_equal(o.socket, AGENT_SOCKET_DEFAULT);
 	agent_opts_done(&o);
 }
+
+#define A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static void options_bad(void **state)
 {
@@ -106,7 +112,7 @@ static void options_bad(void **state)
 		"run --port 80 --duration nan", "run --port 80 --duration -1", "run --port 80 --max-clients 1.5", "run --pid 0 --auto",
 		"run --port 80 --output json --records-out -", "run --port 80 --config /nowhere/at/all", "run --port 80 --v6-prefix 129",
 		"run --port 80 --trusted-proxy 10.0.0.0/33", "run --port 80 --trusted-proxy gateway", "run --port 80 --trusted-proxy 10.0.0.1/8", "run --port 80 --trusted-header host",
-		"run --port 80 --max-accounts 0", "run --port 80 --key-file",
+		"run --port 80 --max-accounts 0", "run --unix m.sock", "run --unix /", "run --unix /run/" A50 A50 A50, "run --port 80 --key-file",
 	};
 	struct agent_opts o;
 

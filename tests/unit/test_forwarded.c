@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "decode/forwarded.h"
+#include "weir/unix.h"
 
 #include <arpa/inet.h>
 
@@ -46,6 +47,10 @@ static void networks(void **state)
 		{ "[::1]", -EINVAL, NULL, NULL },
 		{ "fe80::1%eth0", -EINVAL, NULL, NULL },
 		{ "gateway.example", -EINVAL, NULL, NULL },
+		{ "unix", -EINVAL, NULL, NULL },
+		{ "unix:/8", -EINVAL, NULL, NULL },
+		{ "100::/64", -EINVAL, NULL, NULL },
+		{ "100:0:0:1::/64", 0, "100:0:0:1::5", "100:0:0:2::5" },
 		{ "", -EINVAL, NULL, NULL },
 		{ "/8", -EINVAL, NULL, NULL },
 		{ "1111111111111111111111111111111111111111111111111111111111111111", -EINVAL, NULL, NULL },
@@ -245,11 +250,25 @@ static void forwarded(void **state)
 	run_chains(cases, ARRAY_SIZE(cases), chain_add_forwarded);
 }
 
+static void unix_peers(void **state)
+{
+	struct network n;
+	uint8_t a[16];
+
+	(void)state;
+	assert_int_equal(network_parse(SPAN("unix:"), &n), 0);
+	weir_unix_address(a, 33, 7);
+	assert_true(network_has(&n, a));
+	a[0] = 2;
+	assert_false(network_has(&n, a));
+	assert_int_equal(forwarded_address(SPAN("100::21:0:7"), a), -EINVAL); /* a header cannot make one up */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(networks), cmocka_unit_test(private_addresses), cmocka_unit_test(entries),
-		cmocka_unit_test(x_forwarded_for), cmocka_unit_test(forwarded),
+		cmocka_unit_test(x_forwarded_for), cmocka_unit_test(forwarded), cmocka_unit_test(unix_peers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
