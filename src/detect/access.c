@@ -92,7 +92,7 @@ void access_see(struct detect *d, struct entity *e, uint32_t net)
 
 /* ---- a key from many new networks ------------------------------------------------------------------ */
 struct sharing {
-	double fresh, fresh_step, old, before, requests, from_fresh, users;
+	double fresh, fresh_step, old, before, requests, from_fresh, lately, users; /* lately: from_fresh of the last minute */
 	uint32_t ip[SOURCES_MAX], user[SOURCES_MAX];
 	double per_ip[SOURCES_MAX];
 	unsigned int ips, user_n, pairs;
@@ -111,9 +111,10 @@ static void sharing_count(const struct access_state *a, int32_t tick, struct sha
 			continue;
 		if (n->first > since) {
 			s->fresh++;
-			s->fresh_step += n->first > tick - SHARING_STEP_S;
 			s->first = MIN(s->first, n->first);
 		} else {
+			/* Learnt when the window has passed: what is about to be told does not excuse itself. */
+			s->fresh_step += n->first > tick - SHARING_WINDOW_S - SHARING_STEP_S && n->first > a->begun + SHARING_YOUNG_S;
 			s->before++;
 			s->old += n->last > tick - SHARING_OLD_S;
 			s->old_last = MAX(s->old_last, n->last);
@@ -143,6 +144,7 @@ static void sharing_requests(const struct detect *d, const struct entity *e, str
 		if (!net->net || net->first < s->first)
 			continue;
 		s->from_fresh += (double)m->weight;
+		s->lately += m->tick > d->tick - STEP_S * WINDOW_STEPS ? (double)m->weight : 0;
 		for (k = 0; k < s->ips && s->ip[k] != m->who[WHO_IP]; k++)
 			;
 		if (k == s->ips && s->ips < SOURCES_MAX) {
@@ -179,22 +181,25 @@ static void judge_sharing(struct detect *d, uint32_t i)
 	strength = MIN(s.fresh / SHARING_MIN_NETS, z / SHARING_Z);
 	strength = MIN(strength, s.fresh / MAX(SHARING_PEAK * (double)a->peak, 1.0));
 	strength = MIN(strength, s.fresh / MAX(SHARING_KNOWN * s.before, 1.0));
+	strength = MIN(strength, s.fresh / (SHARING_RATIO * lambda));
 	if (strength >= LEAVE_FACTOR && s.old >= 1 && !a->forgets) {
-		double quiet = baseline_expected(&e->req) * (d->tick - s.first) / STEP_S;
+		double quiet = baseline_floor(&e->req) * (d->tick - s.first) / STEP_S; /* what others send with it is not his */
 
 		sharing_requests(d, e, &s);
 		strength = MIN(strength, s.requests > 0 ? s.from_fresh / s.requests / SHARING_SHARE : 0);
 		strength = MIN(strength, s.from_fresh / SHARING_REQUESTS);
+		if (d->tick - a->begun < SHARING_LEARNT_S && s.before >= SHARING_MANY)
+			strength = MIN(strength, s.fresh / MAX(s.requests, 1.0) / (SHARING_NOVELTY * s.before / MAX((double)e->requests - s.requests, 1.0)));
 		/* A customer who moved is no longer where he was. */
 		if (s.old_last < s.first && quiet > SHARING_REQUESTS && s.fresh < 2 * SHARING_MIN_NETS)
 			strength = 0;
 		if (s.ips >= CROWD_USERS * 8 && s.users >= CROWD_USERS * s.ips)
 			strength = 0;
-		if (s.fresh >= CROWD_NETS && s.from_fresh * STEP_S / MAX(d->tick - s.first, 60) > CROWD_OF_ALL * baseline_expected(&global_of(d)->req))
+		if (s.fresh >= CROWD_NETS && MAX(s.from_fresh * STEP_S / MAX(d->tick - s.first, 60), s.lately / WINDOW_STEPS) > CROWD_OF_ALL * baseline_expected(&global_of(d)->req))
 			strength = 0;
 		if (strength >= LEAVE_FACTOR) {
 			finding_init(&f, WATCH_ACCESS, CLASS_KEY_SHARING, i, strength, z);
-			f.needs = 1;
+			f.needs = SHARING_NEEDS;
 			f.leave_s = LEAVE_ACCESS_S;
 			f.accept_s = ACCEPT_SURE_S;
 			f.magnitude = s.fresh;
@@ -211,8 +216,8 @@ static void judge_sharing(struct detect *d, uint32_t i)
 			incident_report(d, &f);
 		}
 	}
-	if (d->tick % SHARING_STEP_S < STEP_S && !e->suspect && d->tick - a->begun >= SHARING_YOUNG_S + SHARING_STEP_S) {
-		double steps = (double)(d->tick - a->begun - SHARING_YOUNG_S) / SHARING_STEP_S;
+	if (d->tick % SHARING_STEP_S < STEP_S && !e->suspect && d->tick - a->begun >= SHARING_YOUNG_S + SHARING_WINDOW_S + SHARING_STEP_S) {
+		double steps = (double)(d->tick - a->begun - SHARING_YOUNG_S - SHARING_WINDOW_S) / SHARING_STEP_S;
 
 		a->novelty += (float)(MAX(0.02, 1 / (steps + 1)) * (s.fresh_step - (double)a->novelty));
 		a->peak = (float)MAX((double)a->peak * SHARING_PEAK_KEEP, s.fresh_step);
@@ -299,6 +304,9 @@ static void auth_report(struct detect *d, const struct auth_sum *s, int32_t span
 	for (unsigned int k = 0; k < s->ips && f.actors < SUSPECTS_MAX; k++)
 		if (s->per_ip[k] >= TOP_SHARE * s->failed)
 			finding_actor(&f, s->ip[k], s->per_ip[k] / s->failed);
+	/* He may have another address tomorrow; the network stays. */
+	if (scope != NOBODY)
+		finding_actor(&f, at(d, scope)->net, s->per_ip[s->top_ip] / s->failed);
 	finding_evidence(&f, "auth_errors_per_min", s->failed / minutes, usual / minutes, z);
 	finding_evidence(&f, "auth_error_share", s->failed / MAX(s->done, 1.0), 0, 0);
 	finding_evidence(&f, "addresses", s->ips, 0, 0);

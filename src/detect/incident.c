@@ -106,9 +106,11 @@ static const uint8_t renames[WATCH_COUNT][WATCH_COUNT] = {
  */
 static bool came_with(const struct detect *d, const struct incident *in, const struct finding *f)
 {
+	if (in->f.cls == CLASS_DDOS && in->f.scope == NOBODY && f->cls == CLASS_KEY_SHARING)
+		return true; /* also of one that was known before */
 	if (in->f.cls != CLASS_DDOS || f->scope == NOBODY || d->base + at(d, f->scope)->born < in->f.start - COOL_S)
 		return false;
-	return (f->cls == CLASS_PROMPT_PROBING && !f->apart) || f->cls == CLASS_KEY_SHARING || f->cls == CLASS_COST_SPIKE;
+	return (f->cls == CLASS_PROMPT_PROBING && !f->apart) || f->cls == CLASS_COST_SPIKE;
 }
 
 /* One who only seemed to flood: the answers that show what he is after come later than his requests, of which he has no use for too many. */
@@ -121,6 +123,12 @@ static bool turns_out(const struct detect *d, const struct incident *in, const s
 static bool holds(const struct detect *d, uint8_t rule, const struct incident *in, const struct finding *f)
 {
 	return rule == ANY || (rule == SAME && same_actors(d, in, f));
+}
+
+/* Somebody's rise that was worth a whisper turns out to be a stolen key. */
+static bool outgrows(const struct detect *d, const struct incident *in, const struct finding *f)
+{
+	return in->f.severity == SEVERITY_INFO && in->f.watch == WATCH_VOLUME && f->watch == WATCH_ACCESS && f->severity > SEVERITY_INFO && in->f.scope != NOBODY && same_actors(d, in, f);
 }
 
 struct incident *incident_find(struct detect *d, enum watch w, uint32_t scope)
@@ -275,7 +283,8 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 	keep_best(d, in, f);
 	in->f = *f;
 	/* While it wanes, what is left of it looks like anybody's. */
-	if ((f->joins || (f->strength < 1 && f->watch == old.watch && f->cls == old.cls)) && f->scope != old.scope)
+	/* A key and its user are one: what was told first stays. */
+	if ((f->joins || (f->watch == WATCH_ACCESS && entity_related(d, f->scope, old.scope)) || (f->strength < 1 && f->watch == old.watch && f->cls == old.cls)) && f->scope != old.scope)
 		in->f.scope = old.scope;
 	in->f.start = old.start;
 	in->f.score = MAX(old.score, f->score);
@@ -441,6 +450,8 @@ static struct incident *report(struct detect *d, const struct finding *f)
 			continue;
 		if (f->watch < k->f.watch && f->strength >= PHASE_STRENGTH && d->tick - k->opened >= PHASE_S && !(k->f.cls == CLASS_SCRAPING && d->tick - k->above < SCRAPE_SEEN_S))
 			continue;
+		if (k->open && outgrows(d, k, f))
+			continue;
 		if ((k->open || lately) && (holds(d, explains[k->f.watch][f->watch], k, f) || came_with(d, k, f))) {
 			k->related |= UINT64_C(1) << f->watch;
 			if (k->open && same_actors(d, k, f) && f->strength >= 1 && explains[k->f.watch][f->watch] == SAME)
@@ -458,7 +469,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 	for (int i = 0; i < INCIDENTS_MAX; i++) {
 		struct incident *k = &d->incident[i];
 
-		if (k->used && k->open && (holds(d, renames[k->f.watch][f->watch], k, f) || turns_out(d, k, f))) {
+		if (k->used && k->open && (holds(d, renames[k->f.watch][f->watch], k, f) || turns_out(d, k, f) || outgrows(d, k, f))) {
 			k->related |= UINT64_C(1) << k->f.watch;
 			refresh(d, k, f);
 			return k;

@@ -293,11 +293,16 @@
 #define SHARING_Z 2.0
 #define SHARING_PEAK 1.3       /* times its own busiest ten minutes */
 #define SHARING_KNOWN 0.5      /* of the networks known before: who uses many gets more of them */
+#define SHARING_LEARNT_S 3600  /* after its first request its habit is known; until then, */
+#define SHARING_MANY 30.0      /* where it came from so many from the beginning, */
+#define SHARING_NOVELTY 1.2    /* so many times as many of its requests must come from new ones as before */
+#define SHARING_RATIO 4.0      /* times what is usual: of a key used from everywhere more come at noon */
+#define SHARING_NEEDS 9        /* steps: an audience is four at first, and a crowd a minute later */
 #define SHARING_SHARE 0.08     /* of its requests come from the new ones */
 #define SHARING_REQUESTS 5.0
 #define SHARING_OLD_S 3600     /* the old ones are still in use */
 #define SHARING_PEAK_KEEP 0.995 /* a ten minutes: half in a day */
-#define CROWD_NETS 8.0        /* so many, and either new users with them, */
+#define CROWD_NETS 4.0        /* so many, and either new users with them, */
 #define CROWD_USERS 0.5
 #define CROWD_OF_ALL 0.4       /* or so much of all that is expected: not one key's thieves but an audience */
 #define AUTH_MIN 12.0
