@@ -22,7 +22,9 @@ struct window {
 struct fit {
 	double w[TERMS], p[TERMS][TERMS];
 	double n, noise; /* requests; variance of one residual */
+	double usual, known; /* of what was measured, whatever the load; requests behind that. Not kept over a restart: learnt again within minutes */
 	float sum[STEPS], count[STEPS];
+	float rise[STEPS]; /* of what was measured above what is usual */
 	struct window window[WINDOWS];
 };
 
@@ -170,6 +172,20 @@ static double fit_learn(struct fit *f, const double *x, double y, bool learn)
 	return e;
 }
 
+/* How far above what is usual: neither load nor lengths are asked. One straggler says little. */
+static double rise_learn(struct fit *f, double y, bool learn)
+{
+	double dx = f->known > 0 ? MAX(-LATENCY_STRAY, MIN(y - f->usual, LATENCY_STRAY)) : 0;
+
+	if (f->known <= 0)
+		f->usual = y;
+	if (learn) {
+		f->known++;
+		f->usual += MAX(1 - LATENCY_FORGET, 1 / f->known) * dx;
+	}
+	return dx;
+}
+
 void latency_see(struct detect *d, const struct moment *m)
 {
 	struct model *k;
@@ -216,6 +232,7 @@ void latency_see(struct detect *d, const struct moment *m)
 		if (isnan(y[s]))
 			continue;
 		e = fit_learn(f, x, y[s], !k->told);
+		f->rise[step] += (float)rise_learn(f, y[s], !k->told);
 		if (f->n < LATENCY_LEARN)
 			continue;
 		f->sum[step] += (float)MAX(-LATENCY_CLAMP, MIN(e, LATENCY_CLAMP));
@@ -233,13 +250,15 @@ static void judge(const struct model *k, struct fit *f, int series, int32_t step
 	for (int w = 0; w < WINDOWS; w++) {
 		struct window *q = &f->window[w];
 		int steps = w == SHORT ? WINDOW_STEPS : STEPS;
-		double sum = 0, n = 0, r, sd, z, strength, above;
+		double sum = 0, n = 0, rise = 0, r, sd, z, strength, above;
+		bool noticed;
 
 		for (int i = 0; i < steps; i++) {
 			int at = (step - i + STEPS) % STEPS;
 
 			sum += (double)f->sum[at];
 			n += (double)f->count[at];
+			rise += (double)f->rise[at];
 		}
 		if (n < (w == SHORT ? LATENCY_SHORT_N : LATENCY_LONG_N))
 			continue;
@@ -249,6 +268,10 @@ static void judge(const struct model *k, struct fit *f, int series, int32_t step
 		/* A minute of few requests says less than the usual minute did. */
 		z = above / sqrt(sd * sd + f->noise / n / 2);
 		strength = MIN(MIN(z / (w == SHORT ? LATENCY_Z : LATENCY_LONG_Z), above / LATENCY_LEAST), above / MAX(LATENCY_HABIT * q->peak, 1e-9));
+		/* Whatever its load promised: where nobody waits longer than usual, nothing is slower. */
+		noticed = f->known < LATENCY_LEARN || rise / n >= LATENCY_RISE;
+		if (f->known >= LATENCY_LEARN)
+			strength = MIN(strength, rise / n / LATENCY_RISE);
 		if (q->looks >= LATENCY_LOOKS && strength > worst->strength)
 			*worst = (struct look){ strength, above, z, series, w };
 		q->peak *= LATENCY_HABIT_KEEP;
@@ -256,7 +279,7 @@ static void judge(const struct model *k, struct fit *f, int series, int32_t step
 			q->dip = MAX(q->dip, MIN(above, LATENCY_HABIT_AGAIN * MAX(q->peak, LATENCY_Z * sd)));
 		if (k->told)
 			continue;
-		if (above > sd) {
+		if (above > sd && noticed) {
 			q->dip = MAX(q->dip, strength >= 1 ? 0 : above);
 		} else if (q->dip > 0) {
 			q->peak = MAX(q->peak, q->looks >= LATENCY_LOOKS ? q->dip : 0);
@@ -329,7 +352,7 @@ void latency_step(struct detect *d)
 		if (worst.strength >= LEAVE_FACTOR)
 			report(d, k, &worst);
 		for (int s = 0; s < SERIES; s++)
-			k->fit[s].sum[(step + 1) % STEPS] = k->fit[s].count[(step + 1) % STEPS] = 0;
+			k->fit[s].sum[(step + 1) % STEPS] = k->fit[s].count[(step + 1) % STEPS] = k->fit[s].rise[(step + 1) % STEPS] = 0;
 	}
 }
 

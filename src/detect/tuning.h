@@ -398,6 +398,8 @@
 #define LATENCY_SHORT_N 12.0   /* requests in a minute that can be judged, */
 #define LATENCY_LONG_N 10.0    /* in five minutes */
 #define LATENCY_CLAMP 1.0      /* what one request may say, log: one straggler is no regression */
+#define LATENCY_STRAY 0.5      /* what one request may say of what is usual, */
+#define LATENCY_RISE 0.1       /* and the mean of a window above that, for anybody to notice */
 #define LATENCY_SD 0.03
 #define LATENCY_Z 5.0
 #define LATENCY_LONG_Z 5.5     /* of five minutes: judged with few requests, whose tails are long */

@@ -135,6 +135,44 @@ static void a_load_that_never_changes(void **state)
 	gen_done(&g);
 }
 
+/*
+ * The fit promises more than the server keeps: half of the customers go home, and those who stay wait as long as they always did. That is no
+ * regression to anybody.
+ */
+static void nobody_waits_longer(void **state)
+{
+	struct gen g = { .state = 58 };
+	struct heard h = { 0 };
+	double end[256] = { 0 }, rate = 3;
+	size_t slot = 0;
+
+	(void)state;
+	for (double t = 0; t < 3.5 * HOUR; t += -log(gen_uniform(&g)) / rate) {
+		bool few = t >= 3 * HOUR;
+		struct gen_record *e;
+		int flight = 0;
+		double slower, ttft, whole;
+
+		/* The load wanders between a third and three times; in the end it is a tenth. */
+		rate = few ? 0.4 : 3 * exp(1.1 * sin(t / 700));
+		for (size_t i = 0; i < ARRAY_SIZE(end); i++)
+			flight += end[i] > t;
+		slower = few ? 2 : pow(1 + flight, 0.4);
+		ttft = 100 * slower * exp(0.2 * gen_normal(&g));
+		whole = ttft + 1000 * slower * exp(0.1 * gen_normal(&g));
+		e = gen_add(&g, t, "10.0.0.1", "key-1", "user-1", 500, 100);
+		record_set_real(&e->r, F_TTFT_MS, ttft);
+		record_set_real(&e->r, F_DURATION_MS, whole);
+		end[slot++ % ARRAY_SIZE(end)] = t + whole / 1000;
+	}
+	run_all(&g, &h, NULL);
+	if (opens(&h, CLASS_LATENCY_REGRESSION))
+		show(&h);
+	assert_int_equal(opens(&h, CLASS_LATENCY_REGRESSION), 0);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +182,7 @@ int main(void)
 		cmocka_unit_test(only_durations),
 		cmocka_unit_test(a_quiet_model),
 		cmocka_unit_test(a_load_that_never_changes),
+		cmocka_unit_test(nobody_waits_longer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
