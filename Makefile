@@ -204,6 +204,10 @@ bench: deps ## the design's budget table, measured here (as root; ten minutes; B
 accuracy: all ## docs/accuracy.md: weir and the baselines on the lab's test seeds (half an hour once; cached; WEIR=path judges another build)
 	@python3 tools/accuracy/run.py --weir $(or $(WEIR),$(BUILD)/weir) --lab $(BUILD)/weir-lab --cache $(BUILD)/accuracy --out docs/accuracy.md $(ARGS)
 
+.PHONY: ablation
+ablation: all ## the table in docs/detection.md: what each part of the engine is worth, by leaving it out (test seeds; some ten minutes; cached)
+	@python3 tools/accuracy/ablation.py --weir $(or $(WEIR),$(BUILD)/weir) --lab $(BUILD)/weir-lab --cache $(BUILD)/accuracy --out docs/detection.md $(ARGS)
+
 .PHONY: prompts-table
 $(BUILD)/prompts-table: tools/prompts/table.c $(LIB_OBJS) Makefile
 	$(call say,TOOL,$@)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MF $@.d $< $(LIB_OBJS) -o $@ $(LDLIBS)

@@ -17,6 +17,7 @@
 #include "cmd/state.h"
 #include "decode/record.h"
 #include "detect/detect.h"
+#include "detect/part.h"
 #include "detect/price.h"
 #include "sink/sink.h"
 
@@ -172,6 +173,7 @@ static int parse(struct replay *r, int argc, char **argv)
 		{ "format", required_argument, NULL, 'f' },   { "output", required_argument, NULL, 'o' }, { "detector", required_argument, NULL, 'd' },
 		{ "bin", required_argument, NULL, 'b' },      { "sigma", required_argument, NULL, 's' },  { "lateness", required_argument, NULL, 'l' },
 		{ "follow", no_argument, NULL, 'F' },         { "state", required_argument, NULL, 'S' },  { "calendar", required_argument, NULL, 'C' },
+		{ "without", required_argument, NULL, 'w' }, /* developers': docs/detection.md */
 		{ "config", required_argument, NULL, 'c' }, { "sensitivity", required_argument, NULL, 'x' }, { "alarms-per-week", required_argument, NULL, 'a' },
 		{ "port", required_argument, NULL, 'p' },     { "records-out", required_argument, NULL, 'r' },
 		{ "trusted-proxy", required_argument, NULL, 't' }, { "trusted-header", required_argument, NULL, 'T' },
@@ -228,6 +230,11 @@ static int parse(struct replay *r, int argc, char **argv)
 			break;
 		case 'S':
 			r->state_dir = optarg;
+			break;
+		case 'w':
+			e = parts_parse(span_of(optarg), &r->detect.without);
+			if (e < 0)
+				log_error("--without wants names of docs/detection.md, commas between them");
 			break;
 		case 'c':
 			r->config_path = optarg;

@@ -179,7 +179,7 @@ static void judge_sharing(struct detect *d, uint32_t i)
 	lambda = (double)a->novelty * SHARING_WINDOW_S / SHARING_STEP_S + SHARING_LAMBDA;
 	z = 2 * (sqrt(s.fresh + 0.375) - sqrt(lambda + 0.375));
 	strength = MIN(s.fresh / SHARING_MIN_NETS, z / SHARING_Z);
-	strength = MIN(strength, s.fresh / MAX(SHARING_PEAK * (double)a->peak, 1.0));
+	strength = MIN(strength, s.fresh / MAX(SHARING_PEAK * habit_of(d, (double)a->peak), 1.0));
 	strength = MIN(strength, s.fresh / MAX(SHARING_KNOWN * s.before, 1.0));
 	strength = MIN(strength, s.fresh / (SHARING_RATIO * lambda));
 	if (strength >= LEAVE_FACTOR && s.old >= 1 && !a->forgets) {

@@ -28,6 +28,7 @@ struct detect_opts {
 	const struct calendar *calendar; /* outlives the engine; NULL: none */
 	const struct prices *prices;	 /* outlives the engine; NULL: none */
 	double sensitivity;	/* an incident opens at 1 / this of the shipped strength; 0: 1 */
+	unsigned int without;	/* parts left out, a bit each (part.h) */
 	double alarms_per_week; /* 0, or sensitivity follows what has been seen, so that so many warnings and criticals are to be expected */
 	/* static only */
 	double bin_s; /* 0: 300 */

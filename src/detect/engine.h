@@ -14,7 +14,7 @@
  *   incident.c  open, update, close; one cause   describe.c  evidence, top, the sentence
  *   calendar.c  what is known to come            season.c    the day's and the week's course
  *   budget.c    how often it may ring           cost.c      what it costs an hour
- *   static.c    the plain method, apart
+ *   part.c      what can be left out            static.c    the plain method, apart
  *
  * A detector looks at the entities and reports findings, at every tick or step while it sees them; what becomes of a finding
  * (waiting, opening, joining another incident, closing when it is no longer reported) is decided in incident.c alone.
@@ -29,6 +29,7 @@
 #include "detect/entity.h"
 #include "detect/full.h"
 #include "detect/marker.h"
+#include "detect/part.h"
 #include "detect/recent.h"
 #include "detect/traits.h"
 #include "detect/tuning.h"
@@ -197,6 +198,15 @@ static inline struct entity *at(const struct detect *d, uint32_t i)
 static inline struct entity *global_of(const struct detect *d)
 {
 	return at(d, d->global);
+}
+static inline bool has_part(const struct detect *d, enum part p)
+{
+	return !(d->opts.without >> p & 1);
+}
+/* How far somebody has strayed before, where that counts. */
+static inline double habit_of(const struct detect *d, double v)
+{
+	return has_part(d, PART_HABIT) ? v : 0;
 }
 static inline bool is_identity(const struct entity *e)
 {

@@ -371,7 +371,7 @@ static void judge(struct detect *d, uint32_t i, int r)
 	}
 	least = GROWTH_LEAST * (1 + GROWTH_YOUNG_S / MAX(d->tick - g->born, 1));
 	strength = MIN(strength, MIN(f.growth / least, f.last / (GROWTH_STANDS * MAX(f.growth, GROWTH_LEAST))));
-	strength = MIN(strength, f.growth / MAX(GROWTH_HABIT * (double)g->habit, 1e-9));
+	strength = MIN(strength, f.growth / MAX(GROWTH_HABIT * habit_of(d, (double)g->habit), 1e-9));
 	/* Somebody whose whole bill nobody would notice is no news. */
 	if (is_identity(e))
 		strength = MIN(strength, (double)e->tok.slow / MAX(GROWTH_SHARE * (double)global_of(d)->tok.slow, 1e-9));

@@ -290,8 +290,10 @@ static void climb_learn(const struct detect *d, const struct entity *e, struct d
 }
 
 /* The largest that it does by itself. */
-static double restless(const struct entity *e, const struct drop_state *s, int k)
+static double restless(const struct detect *d, const struct entity *e, const struct drop_state *s, int k)
 {
+	if (!has_part(d, PART_HABIT))
+		return 0;
 	/* The total also rises for other reasons, and of its customers those who come and go are looked at one by one. */
 	if (e->kind == ENTITY_GLOBAL)
 		return MAX(DROP_HABIT_ALL * (double)s->peak[k], DROP_CLIMB_ALL * (double)s->climb[k]);
@@ -350,6 +352,8 @@ static void season_step(const struct detect *d, const struct entity *e, struct d
 
 	if (end % SEASON_BLOCK_S >= MINUTE_S || (int)s->n <= minutes)
 		return;
+	if (!has_part(d, PART_SEASON))
+		return;
 	if (!s->season) {
 		const struct full *all = global_of(d)->full;
 
@@ -397,7 +401,7 @@ static struct fall drop_judge(const struct detect *d, const struct entity *e, st
 			continue;
 		}
 		strength = MIN(MIN(-r / sd / (DROP_Z * young(s) * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_Z)), (expected - seen) / (e->kind == ENTITY_GLOBAL ? DROP_LOST : DROP_CUSTOMER_LOST)),
-			       MIN((1 - seen / expected) / (1 - DROP_SHARE), -r / MAX(restless(e, s, k), 1e-9)));
+			       MIN((1 - seen / expected) / (1 - DROP_SHARE), -r / MAX(restless(d, e, s, k), 1e-9)));
 		if (strength >= 1 && ramped(s))
 			strength = 0.9;
 		if (strength > worst.strength)
@@ -435,8 +439,9 @@ static double lacking(const struct drop_state *s, const struct entity *e, bool o
 }
 
 /* Requests that should have come since the last one, over the dispersion; strength of that. */
-static double silence(struct drop_state *s, const struct entity *e, int32_t tick, int32_t least_s, bool open)
+static double silence(const struct detect *d, struct drop_state *s, const struct entity *e, int32_t least_s, bool open)
 {
+	int32_t tick = d->tick;
 	double expected = (tick - e->last) * lacking(s, e, open), quiet = expected / MAX(MAX((double)e->req.disp10, (double)e->req.disp60), 1.0);
 	double need = DROP_SILENCE * (e->kind == ENTITY_GLOBAL ? 1 : DROP_CUSTOMER_SILENCE), strength;
 	int k = tick - e->last <= window[0] * MINUTE_S ? 0 : tick - e->last <= window[1] * MINUTE_S ? 1 : 2;
@@ -454,7 +459,7 @@ static double silence(struct drop_state *s, const struct entity *e, int32_t tick
 	if (tick - e->last < least_s || (s->told && !open))
 		return 0;
 	strength = MIN(quiet / (need * young(s)), quiet / MAX(DROP_QUIET * (double)s->quiet, 1e-9));
-	return open ? strength : MIN(strength, (variance_stable(expected) - variance_stable(0)) / MAX(restless(e, s, k), 1e-9));
+	return open ? strength : MIN(strength, (variance_stable(expected) - variance_stable(0)) / MAX(restless(d, e, s, k), 1e-9));
 }
 
 static void report_drop(struct detect *d, uint32_t who, const struct fall *fall, double quiet)
@@ -516,7 +521,7 @@ static double excused(const struct detect *d, const struct fall *all)
 		seen = minutes_sum(s, s->last - w + 1, w);
 		if (expected - seen < DROP_EXCUSED * (all->expected - all->seen))
 			continue;
-		if ((double)s->n < known_for(d) || variance_stable(expected) - variance_stable(seen) <= restless(e, s, k))
+		if ((double)s->n < known_for(d) || variance_stable(expected) - variance_stable(seen) <= restless(d, e, s, k))
 			sum += expected - seen;
 	}
 	return sum;
@@ -538,7 +543,7 @@ static void without_excused(const struct detect *d, const struct entity *e, cons
 	is = variance_stable(expected) - variance_stable(all->seen);
 	all->z *= is / was;
 	all->strength = MIN(MIN(all->strength * is / was, all->z / (DROP_Z * young(s))), MIN((expected - all->seen) / DROP_LOST, (1 - all->seen / expected) / (1 - DROP_SHARE)));
-	all->strength = MIN(all->strength, is / MAX(restless(e, s, k), 1e-9));
+	all->strength = MIN(all->strength, is / MAX(restless(d, e, s, k), 1e-9));
 	all->expected = expected;
 }
 
@@ -578,7 +583,7 @@ static void judge_customers(struct detect *d, bool minute)
 			drop_roll(d, e, s, d->tick / MINUTE_S + 1);
 			fall = drop_judge(d, e, s, open);
 		}
-		strength = silence(s, e, d->tick, DROP_CUSTOMER_SILENCE_S, open);
+		strength = silence(d, s, e, DROP_CUSTOMER_SILENCE_S, open);
 		if (strength > fall.strength)
 			fall = (struct fall){ strength, 0, (double)(open ? s->held : s->level) * (d->tick - e->last) / MINUTE_S, 6 * strength, MAX((d->tick - e->last) / MINUTE_S, 1) };
 		if (fall.strength < LEAVE_FACTOR || s->n < known_for(d) || (double)s->level < DROP_CUSTOMER_SHARE * (double)all->level || entity_shared(e) ||
@@ -617,7 +622,7 @@ static void judge_drop(struct detect *d)
 		drop_roll(d, g, s, d->tick / MINUTE_S + 1);
 		fall = drop_judge(d, g, s, open);
 	}
-	strength = s->n >= DROP_YOUNG_MINUTES ? silence(s, g, d->tick, DROP_SILENCE_S, open) : 0;
+	strength = s->n >= DROP_YOUNG_MINUTES ? silence(d, s, g, DROP_SILENCE_S, open) : 0;
 	if (strength > fall.strength)
 		fall = (struct fall){ strength, 0, (double)(open ? s->held : s->level) * (d->tick - g->last) / MINUTE_S, 6 * strength, MAX((d->tick - g->last) / MINUTE_S, 1) };
 	if (fall.strength >= 1 && !open)

@@ -439,7 +439,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 	}
 	if (f->strength < 1)
 		return NULL;
-	for (int i = 0; i < INCIDENTS_MAX; i++) {
+	for (int i = 0; i < INCIDENTS_MAX && has_part(d, PART_ONE_CAUSE); i++) {
 		struct incident *k = &d->incident[i];
 		bool lately;
 
@@ -466,7 +466,7 @@ static struct incident *report(struct detect *d, const struct finding *f)
 	}
 	if (!ripe(d, f))
 		return NULL;
-	for (int i = 0; i < INCIDENTS_MAX; i++) {
+	for (int i = 0; i < INCIDENTS_MAX && has_part(d, PART_ONE_CAUSE); i++) {
 		struct incident *k = &d->incident[i];
 
 		if (k->used && k->open && (holds(d, renames[k->f.watch][f->watch], k, f) || turns_out(d, k, f) || outgrows(d, k, f))) {

@@ -225,6 +225,8 @@ void latency_see(struct detect *d, const struct moment *m)
 	x[5] = log1p((double)d->latency->all.flight[arrival % PAST_S]) / 2;
 	x[6] = log1p(MAX(0.0, load_prompts(&d->latency->all, arrival) - prompt)) / 8;
 	x[7] = log1p(MAX(0.0, (double)m->completion)) / 4;
+	for (int i = 3; i < 7 && !has_part(d, PART_LOAD); i++)
+		x[i] = 0;
 	for (int s = 0; s < SERIES; s++) {
 		struct fit *f = &k->fit[s];
 		double e;
@@ -245,7 +247,7 @@ struct look {
 	int series, window;
 };
 
-static void judge(const struct model *k, struct fit *f, int series, int32_t step, struct look *worst)
+static void judge(const struct detect *d, const struct model *k, struct fit *f, int series, int32_t step, struct look *worst)
 {
 	for (int w = 0; w < WINDOWS; w++) {
 		struct window *q = &f->window[w];
@@ -267,7 +269,7 @@ static void judge(const struct model *k, struct fit *f, int series, int32_t step
 		sd = sqrt(q->var + LATENCY_SD * LATENCY_SD);
 		/* A minute of few requests says less than the usual minute did. */
 		z = above / sqrt(sd * sd + f->noise / n / 2);
-		strength = MIN(MIN(z / (w == SHORT ? LATENCY_Z : LATENCY_LONG_Z), above / LATENCY_LEAST), above / MAX(LATENCY_HABIT * q->peak, 1e-9));
+		strength = MIN(MIN(z / (w == SHORT ? LATENCY_Z : LATENCY_LONG_Z), above / LATENCY_LEAST), above / MAX(LATENCY_HABIT * habit_of(d, q->peak), 1e-9));
 		/* Whatever its load promised: where nobody waits longer than usual, nothing is slower. */
 		noticed = f->known < LATENCY_LEARN || rise / n >= LATENCY_RISE;
 		if (f->known >= LATENCY_LEARN)
@@ -348,7 +350,7 @@ void latency_step(struct detect *d)
 			settle(k);
 		k->told = open;
 		for (int s = 0; s < SERIES; s++)
-			judge(k, &k->fit[s], s, step % STEPS, &worst);
+			judge(d, k, &k->fit[s], s, step % STEPS, &worst);
 		if (worst.strength >= LEAVE_FACTOR)
 			report(d, k, &worst);
 		for (int s = 0; s < SERIES; s++)

@@ -101,6 +101,8 @@ void opinion_ask(struct detect *d, struct incident *in)
 	int most = 0;
 
 	*o = (struct opinion){ .of = -1 };
+	if (!has_part(d, PART_FOREST))
+		return;
 	if (f->watch != WATCH_VOLUME && f->watch != WATCH_BEHAVE && f->watch != WATCH_COST)
 		return;
 	forest = forest_of(d, k);

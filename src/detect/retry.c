@@ -39,7 +39,7 @@ bool retry_is_excused(struct detect *d, const struct feed *f, int32_t tick)
 	struct entity *e = f->m.flags & MOMENT_RETRY ? who_retries(d, f) : NULL;
 	int32_t step = tick / STEP_S;
 
-	if (!e || e->failures < f->weight || tick - e->failed > RETRY_WITHIN_S)
+	if (!e || !has_part(d, PART_RETRY) || e->failures < f->weight || tick - e->failed > RETRY_WITHIN_S)
 		return false;
 	if (e->excusing != step) {
 		e->excusing = step;

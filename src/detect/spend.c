@@ -132,7 +132,7 @@ static double spends_large(const struct detect *d, const struct entity *e, const
 
 	if (q->n < SIZE_REQUESTS || !(q->z > 0))
 		return 0;
-	s = MIN(q->z / (SIZE_Z * (1 + SIZE_YOUNG / e->full->size.blocks)), q->z / MAX(SIZE_HABIT * (double)e->full->size.old, 0.1));
+	s = MIN(q->z / (SIZE_Z * (1 + SIZE_YOUNG / e->full->size.blocks)), q->z / MAX(SIZE_HABIT * habit_of(d, (double)e->full->size.old), 0.1));
 	s = MIN(s, (q->mean - (double)e->full->size.mean) / SIZE_LEAST);
 	s = MIN(s, r->x / MAX(SIZE_OF_PEAK * (double)e->tok.old300, 1.0));
 	return MIN(s, MIN(r->ratio / SIZE_RATIO, r->excess / MAX(SIZE_LIFT * LONG_STEPS * baseline_level(&global_of(d)->tok), SIZE_MIN_300)));
@@ -179,7 +179,7 @@ static double spends_more(const struct detect *d, const struct entity *e, const 
 {
 	/* More of the same is a busy day; larger requests are another matter. */
 	double known = COST_SAME + (COST_HABIT - COST_SAME) * clip(q->n >= SIZE_REQUESTS ? q->z / COST_LARGER_Z : 0, 0, 1);
-	double habit = MAX((double)e->tok.old300, r->mu) * known * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
+	double habit = MAX(habit_of(d, (double)e->tok.old300), r->mu) * known * (1 + COST_YOUNG / e->worked) * (1 + COST_COLD / MAX(d->steps, 1u));
 	double s = MIN(MIN(r->excess / cost_bar(d), (r->ratio - 1) / (COST_RATIO - 1)), MIN(r->x / MAX(habit, 1.0), r->z / COST_Z));
 
 	/* Far beyond anything: a minute is enough. */

@@ -77,6 +77,8 @@ static double attack_odds(const struct detect *d, const struct traits *t, double
 	double refused_usual = clip(usual(d, T_AUTH), 0, 1) + clip(usual(d, T_REFUSED), 0, 1);
 	double odds = many ? CROWD_BASE : SOURCE_BASE;
 
+	if (!has_part(d, PART_BEHAVIOUR))
+		return 0;
 	odds += (many ? CROWD_LIFT : SOURCE_LIFT) * clip(log(MAX(lift, 0.1)), -0.5, 2.5);
 	odds += ODDS_SAME * clip((t->v[T_SAME] - usual(d, T_SAME) - 0.08) / 0.2, -0.3, 2);
 	odds += ODDS_NEAR * clip((t->v[T_NEAR] - usual(d, T_NEAR) - 0.15) / 0.3, -0.7, 1.5);
@@ -127,12 +129,12 @@ struct view {
 /* Its own past; a new one that behaves like customers is also allowed what the largest of its kind do. */
 static double habit_peak(const struct detect *d, const struct entity *e, bool slow, bool attack)
 {
-	double own = (double)(slow ? e->req.old60 : e->req.old10);
+	double own = habit_of(d, (double)(slow ? e->req.old60 : e->req.old10));
 	const struct pool *p = &d->pool[e->kind];
 
 	if (!is_identity(e) || attack)
 		return own;
-	return e->n - e->prior < RIPE_STEPS ? MAX(own, (double)(slow ? p->req.old60 : p->req.old10)) : own;
+	return e->n - e->prior < RIPE_STEPS ? MAX(own, habit_of(d, (double)(slow ? p->req.old60 : p->req.old10))) : own;
 }
 
 static double bar_of(const struct detect *d, bool slow)
@@ -158,7 +160,7 @@ static void look(struct detect *d, bool slow, struct view *v)
 			continue;
 		entity_advance(e, d->tick);
 		r = read_requests(e, slow);
-		if (r.excess < RISEN_MIN || r.z < FEW_Z || r.ratio < FEW_RATIO || r.x <= HABIT * (double)(slow ? e->req.old60 : e->req.old10))
+		if (r.excess < RISEN_MIN || r.z < FEW_Z || r.ratio < FEW_RATIO || r.x <= HABIT * habit_of(d, (double)(slow ? e->req.old60 : e->req.old10)))
 			continue;
 		v->risen[v->n++] = (struct risen){ d->active[k], r };
 	}
@@ -425,7 +427,7 @@ static double crowd_strength(struct detect *d)
 	entity_advance(e, d->tick);
 	x = entity_requests300(e);
 	z = baseline_z(x, mu, (double)MAX(e->req.disp60, e->req.disp10), e->n);
-	return MIN(MIN((x - mu) / MAX(CROWD_SHARE * all, CROWD_MIN), z / CROWD_Z), x / MAX(FRESH_HABIT * (double)e->req.old300, 1.0));
+	return MIN(MIN((x - mu) / MAX(CROWD_SHARE * all, CROWD_MIN), z / CROWD_Z), x / MAX(FRESH_HABIT * habit_of(d, (double)e->req.old300), 1.0));
 }
 
 static bool judge_many(struct detect *d, const struct view *v)
@@ -461,11 +463,11 @@ static bool judge_many(struct detect *d, const struct view *v)
 	need = allowance(odds, CROWD_LEAST);
 	z = v->all.z;
 	strength = MIN(v->all.excess / v->bar, z / Z_ENTER) / need;
-	if (v->all.x <= RISE_FEW_HABIT * (double)(v->slow ? global_of(d)->req.old60 : global_of(d)->req.old10) && !in && odds < ODDS_HABIT)
+	if (v->all.x <= RISE_FEW_HABIT * habit_of(d, (double)(v->slow ? global_of(d)->req.old60 : global_of(d)->req.old10)) && !in && odds < ODDS_HABIT)
 		strength = MIN(strength, 0.9);
 	/* New sources are a quieter series than the total, and have habits of their own. */
 	anew = MIN(fresh.excess / v->bar, fresh.z / Z_ENTER) / need;
-	if (fresh.x <= FRESH_HABIT * (double)(v->slow ? at(d, d->fresh)->req.old60 : at(d, d->fresh)->req.old10) && !in && odds < ODDS_HABIT)
+	if (fresh.x <= FRESH_HABIT * habit_of(d, (double)(v->slow ? at(d, d->fresh)->req.old60 : at(d, d->fresh)->req.old10)) && !in && odds < ODDS_HABIT)
 		anew = MIN(anew, 0.9);
 	if (anew > strength) {
 		strength = anew;

@@ -13,6 +13,17 @@ check() {
 	shift
 	if said=$("$@" 2>&1); then ok "$name"; else fail "$name" "$said"; fi
 }
+# The page is written between its marks, and the same again; every part can be left out.
+ablation() {
+	printf 'before\n<!-- make ablation: begin -->\nold\n<!-- make ablation: end -->\nafter\n' >"$WORK/page.md"
+	local n
+	for n in 1 2; do
+		"$PYTHON" "$TOOLS/ablation.py" --weir "$WEIR" --lab "$LAB" --cache "$WORK/cache" --out "$WORK/page.md" --quick 2>"$WORK/err" || { cat "$WORK/err"; return 1; }
+		cp "$WORK/page.md" "$WORK/page.$n"
+	done
+	cmp "$WORK/page.1" "$WORK/page.2" && grep -q '^before$' "$WORK/page.md" && grep -q '^after$' "$WORK/page.md" && ! grep -q '^old$' "$WORK/page.md" &&
+		[ "$(grep -c '^| `' "$WORK/page.md")" -eq 6 ] && ! "$WEIR" replay --without nothing "$WORK/s/records.jsonl" 2>/dev/null
+}
 accuracy() { "$PYTHON" "$TOOLS/run.py" --weir "$WEIR" --lab "$LAB" --cache "$WORK/cache" --out "$WORK/accuracy.md" --quick 2>"$WORK/err" || { cat "$WORK/err"; return 1; }; }
 
 # Six calm clients; one of them sends 200 requests in ten seconds; then half of all answers fail.
@@ -66,6 +77,7 @@ again() {
 	accuracy && cmp "$WORK/first.md" "$WORK/accuracy.md" && grep -q '1 of 1 runs' "$WORK/err"
 }
 check "nothing is run twice" again
+check "what each part is worth" ablation
 
 if grep -q 'SKIP isolation forest' "$WORK/err"; then
 	skip "isolation forest" "no scikit-learn here"
