@@ -2,8 +2,10 @@
 
 #include <math.h>
 
+#include "detect/band.h"
 #include "detect/blob.h"
 #include "detect/engine.h"
+#include "detect/state_layout.h"
 
 #define MODELS 64
 #define TERMS 8
@@ -40,6 +42,8 @@ struct model {
 	bool told;
 	struct load load;
 	struct fit fit[SERIES];
+	struct band band; /* of the first token, where that is known */
+	bool band_ttft;
 };
 
 struct latency_models {
@@ -96,6 +100,7 @@ static struct model *model_of(struct latency_models *l, uint32_t entity)
 	m->entity = entity;
 	for (int s = 0; s < SERIES; s++)
 		fit_start(&m->fit[s]);
+	band_init(&m->band);
 	l->model[l->n++] = m;
 	return m;
 }
@@ -215,6 +220,12 @@ void latency_see(struct detect *d, const struct moment *m)
 		y[SERIES_TPOT] = log1p((double)m->tpot_ms);
 	else if (m->ttft_ms < 0 && m->duration_ms > 0)
 		y[SERIES_WHOLE] = log1p((double)m->duration_ms);
+	if (m->ttft_ms >= 0 || (m->duration_ms > 0 && !k->band_ttft)) {
+		if (m->ttft_ms >= 0 && !k->band_ttft) /* what came before was something else */
+			band_init(&k->band);
+		k->band_ttft |= m->ttft_ms >= 0;
+		band_add(&k->band, (double)(m->ttft_ms >= 0 ? m->ttft_ms : m->duration_ms));
+	}
 	arrival = MAX(d->tick - (int32_t)MIN(MAX((double)m->duration_ms, 0.0) / 1000, PAST_S - 8.0), 0);
 	/* All of the order of one: the gains start equal. */
 	x[0] = 1;
@@ -314,6 +325,8 @@ static void report(struct detect *d, const struct model *k, const struct look *l
 	finding_actor(&q, k->entity, 1);
 	finding_evidence(&q, feature[l->series], exp(l->ratio), 1, l->z);
 	finding_evidence(&q, "requests_in_flight", k->load.in_flight, k->load.in_flight, 0);
+	if (k->band.observed > 0)
+		finding_evidence(&q, k->band_ttft ? "p99_ttft_ms" : "p99_duration_ms", (double)k->band.observed, (double)k->band.expected, (double)k->band.sigma);
 	finding_say(&q, "%s of %s is %.2f times what its load explains", what[l->series], describe_who(d, k->entity, who, sizeof(who)), exp(l->ratio));
 	incident_report(d, &q);
 }
@@ -349,6 +362,7 @@ void latency_step(struct detect *d)
 		if (k->told && !open)
 			settle(k);
 		k->told = open;
+		band_roll(&k->band, d->base + d->tick + 1, !open);
 		for (int s = 0; s < SERIES; s++)
 			judge(d, k, &k->fit[s], s, step % STEPS, &worst);
 		if (worst.strength >= LEAVE_FACTOR)
@@ -394,6 +408,26 @@ void latency_keep(struct latency_models *l, uint32_t entity, struct blob *b)
 			blob_f64(b, &f->window[w].dip);
 		}
 	}
+}
+
+void latency_keep_band(struct latency_models *l, uint32_t entity, struct blob *b)
+{
+	struct model *m = model_of(l, entity);
+	struct band got;
+
+	if (!m) {
+		b->bad = true;
+		return;
+	}
+	got = m->band;
+	blob_bool(b, &m->band_ttft);
+	blob_f32(b, &got.mean);
+	blob_f32(b, &got.var);
+	blob_f32(b, &got.looks);
+	layout_season(b, &got.season);
+	b->bad |= !b->write && (b->n != b->cap || got.var < 0 || got.looks < 0);
+	if (!b->bad)
+		m->band = got;
 }
 
 void latency_forget(struct latency_models *l, uint32_t entity)

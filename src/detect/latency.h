@@ -20,6 +20,7 @@ struct blob;
 unsigned int latency_count(const struct latency_models *l);
 uint32_t latency_model(const struct latency_models *l, unsigned int n);
 void latency_keep(struct latency_models *l, uint32_t entity, struct blob *b);
+void latency_keep_band(struct latency_models *l, uint32_t entity, struct blob *b);
 void latency_forget(struct latency_models *l, uint32_t entity);
 
 #endif

@@ -380,6 +380,10 @@ static int export_few(struct export *x)
 		identify(&x->b, &id);
 		latency_keep(d->latency, who, &x->b);
 		r = give(x, "latency", id.name);
+		start(x, WHAT_BAND);
+		identify(&x->b, &id);
+		latency_keep_band(d->latency, who, &x->b);
+		r = r ? r : give(x, "band", id.name);
 	}
 	return r;
 }
@@ -536,19 +540,23 @@ static int import_clock(struct detect *d, struct blob *b)
 	return 0;
 }
 
-static int import_latency(struct detect *d, struct blob *b)
+static int import_latency(struct detect *d, enum what what, struct blob *b)
 {
 	struct identity id = { .kind = ENTITY_GLOBAL };
 	bool is_new;
 	uint32_t i;
 
-	layout_head(b, WHAT_LATENCY, 0);
+	layout_head(b, what, 0);
 	identify(b, &id);
 	if (b->bad || id.kind != ENTITY_MODEL)
 		return -EINVAL;
 	i = find(d, &id, &is_new);
 	if (i == NOBODY)
 		return -ENOMEM;
+	if (what == WHAT_BAND) {
+		latency_keep_band(d->latency, i, b);
+		return b->bad ? -EINVAL : 0;
+	}
 	latency_keep(d->latency, i, b);
 	if (b->bad || b->n != b->cap) {
 		latency_forget(d->latency, i);
@@ -582,7 +590,9 @@ int detect_import(struct detect *d, const struct detect_state_item *it)
 	if (!strcmp(it->kind, "auth"))
 		return import_clock(d, &b);
 	if (!strcmp(it->kind, "latency"))
-		return import_latency(d, &b);
+		return import_latency(d, WHAT_LATENCY, &b);
+	if (!strcmp(it->kind, "band"))
+		return import_latency(d, WHAT_BAND, &b);
 	if (!strcmp(it->kind, "budget")) {
 		layout_head(&b, WHAT_BUDGET, 0);
 		budget_keep(d->budget, &b);

@@ -169,7 +169,7 @@ static void size(struct blob *b, struct size_state *s, int32_t now)
 	b->bad |= s->wander < 0 || s->tick < 0;
 }
 
-static void season(struct blob *b, struct season *s)
+void layout_season(struct blob *b, struct season *s)
 {
 	blob_f32s(b, s->day, SEASON_DAY);
 	blob_f32s(b, s->week, SEASON_WEEK);
@@ -223,7 +223,7 @@ static void drop(struct blob *b, struct drop_state *s, int32_t now)
 	}
 	if (!b->write)
 		season_init(s->season);
-	season(b, s->season);
+	layout_season(b, s->season);
 }
 
 static void full(struct blob *b, struct full *f, bool has_drop, int32_t now)

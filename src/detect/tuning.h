@@ -203,6 +203,12 @@
 #define ECHO_STRENGTH 1.5      /* the same again, within COOL_S of its end, must be so strong */
 #define STARTUP_STEPS 1        /* whole steps before anything is judged */
 
+/* The plain band of a p99, for evidence */
+#define BAND_REQUESTS 20.0     /* in five minutes: the p99 of fewer is their slowest */
+#define BAND_LOOKS 12.0f       /* windows: an hour */
+#define BAND_WEEK 2016.0       /* windows of a week, the memory of mean and variance */
+#define BAND_SD 0.05           /* log: no p99 is steadier than 5 % */
+
 /* False-alarm budget: hourly peaks of the strength of findings, above LEAVE_FACTOR */
 #define BUDGET_SHARE 0.25      /* of peaks above the tail's threshold, */
 #define BUDGET_THRESHOLD 0.4   /* which is believed to be here: a quarter of what is nearly an alarm is one, */
