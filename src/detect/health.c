@@ -470,7 +470,7 @@ static void report_drop(struct detect *d, uint32_t who, const struct fall *fall,
 	double before = fall->expected / fall->minutes / MINUTE_S, after = fall->seen / fall->minutes / MINUTE_S;
 	struct incident *in;
 
-	finding_init(&f, WATCH_DROP, CLASS_TRAFFIC_DROP, scope_of(d, who), fall->strength, MIN(fall->z, 40.0));
+	finding_init(&f, WATCH_DROP, CLASS_TRAFFIC_DROP, scope_of(d, who), fall->strength / DROP_BAR, MIN(fall->z, 40.0));
 	f.needs = 1;
 	f.leave_s = LEAVE_DROP_S;
 	f.magnitude = before / MAX(after, before / 100 + 1e-9);

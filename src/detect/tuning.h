@@ -152,6 +152,7 @@
 #define DROP_SLOW 1.3          /* times the level of its last six hours is the most that is promised */
 #define DROP_CUSTOMER_SHARE 0.1 /* of all requests: below, nobody is called for it */
 #define DROP_SHARE 0.75        /* what is left, at most */
+#define DROP_BAR 1.18          /* times all that is asked of a fall: between 1 and this, two of three were customers who left by themselves */
 #define DROP_Z 5.0
 #define DROP_LOST 12.0         /* requests that did not come: fewer are chance */
 #define DROP_CUSTOMER_LOST 25.0
