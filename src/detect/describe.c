@@ -70,7 +70,7 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		.event = ev,
 		.id = in->id,
 		.cls = f->cls,
-		.severity = f->severity,
+		.severity = severity_of(in),
 		.scope_kind = in->scope_kind,
 		.scope_value = in->scope_value,
 		.start = (double)f->start,
@@ -108,6 +108,11 @@ void describe(const struct detect *d, const struct incident *in, enum anomaly_ev
 		snprintf(summary, n, "over after %.0f s: %s%s", MAX(a->end - a->start, 0.0), in->bests ? in->said : f->summary, in->cause);
 	else
 		snprintf(summary, n, "%s%s", f->summary, in->cause);
+	if (in->routine) {
+		size_t used = strlen(summary);
+
+		snprintf(summary + used, n - used, "; as at this hour on %u of the last %d days", in->routine, ROUTINE_REACH_DAYS);
+	}
 	if (a->cost_per_h > 0) {
 		size_t used = strlen(summary);
 

@@ -34,6 +34,8 @@ int detect_open(const struct detect_opts *opts, struct detect **ret)
 			r = latency_open(&d->latency);
 		if (r == 0)
 			r = budget_open(d->opts.sensitivity, d->opts.alarms_per_week, &d->budget);
+		if (r == 0)
+			r = routine_open(&d->routines);
 		if (r == 0) {
 			d->global = entity_get(&d->entities, ENTITY_GLOBAL, (struct span){ 0 }, 0, &is_new);
 			d->fresh = entity_get(&d->entities, ENTITY_HOST, SPAN("new addresses"), 0, &is_new);
@@ -63,6 +65,7 @@ struct detect *detect_free(struct detect *d)
 	opinion_free(d);
 	unbilled_free(d);
 	free(d->budget);
+	free(d->routines);
 	free(d->feed);
 	free(d->active);
 	free(d->touched);

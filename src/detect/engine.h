@@ -25,6 +25,7 @@
 #include <math.h>
 
 #include "detect/budget.h"
+#include "detect/routine.h"
 #include "detect/detect.h"
 #include "detect/entity.h"
 #include "detect/full.h"
@@ -118,6 +119,8 @@ struct incident {
 	double strongest; /* of all reports; what was seen then is what a label is about */
 	double held;      /* the most it held up to as a warning (budget.c) */
 	double cost;      /* an hour, at its dearest (cost.c) */
+	double requests, tokens; /* the most its scope sent in five minutes */
+	unsigned int routine; /* days on which it did the same at this hour (routine.h); 0: it is news */
 	struct anomaly_evidence best[ANOMALY_EVIDENCE_MAX];
 	size_t bests;
 	char said[400];
@@ -188,6 +191,7 @@ struct detect {
 	int32_t opinions_told; /* tick of their last export */
 	struct unbilled *unbilled; /* NULL: no engine was ever told of */
 	struct budget *budget;
+	struct routines *routines;
 	int error;
 };
 
@@ -202,6 +206,11 @@ static inline struct entity *global_of(const struct detect *d)
 static inline bool has_part(const struct detect *d, enum part p)
 {
 	return !(d->opts.without >> p & 1);
+}
+/* As it is told: a routine is no alarm. */
+static inline enum anomaly_severity severity_of(const struct incident *in)
+{
+	return in->routine ? SEVERITY_INFO : in->f.severity;
 }
 /* How far somebody has strayed before, where that counts. */
 static inline double habit_of(const struct detect *d, double v)

@@ -187,7 +187,7 @@ static void tell(struct detect *d, struct incident *in, enum anomaly_event ev)
 	in->told = d->tick;
 	in->score_told = in->f.score;
 	in->magnitude_told = in->f.magnitude;
-	in->severity_told = in->f.severity;
+	in->severity_told = severity_of(in);
 	in->cls_told = in->f.cls;
 	in->scope_told = in->f.scope;
 	if (in->muted)
@@ -261,6 +261,20 @@ static void keep_best(const struct detect *d, struct incident *in, const struct 
 	}
 }
 
+/* How much it has come to, and whether it did so on other days. Of one source's requests and bills only: what an attacker does is told each time. */
+static void look_for_routine(struct detect *d, struct incident *in)
+{
+	const struct entity *e = in->f.scope == NOBODY ? NULL : at(d, in->f.scope);
+
+	if (!e || !is_identity(e) || (in->f.cls != CLASS_FLOOD && in->f.cls != CLASS_COST_SPIKE)) {
+		in->routine = 0;
+		return;
+	}
+	in->requests = MAX(in->requests, entity_requests300(e));
+	in->tokens = MAX(in->tokens, entity_tokens300(e));
+	in->routine = has_part(d, PART_HABIT) ? routine_days(d->routines, e->hash, in->f.start, in->requests, in->tokens) : 0;
+}
+
 void incident_resume(struct detect *d, struct incident *in)
 {
 	if (!in->open)
@@ -301,13 +315,14 @@ static void refresh(struct detect *d, struct incident *in, const struct finding 
 		set_scope(d, in);
 	if (d->opts.prices && d->tick % STEP_S == STEP_S - 1)
 		in->cost = MAX(in->cost, cost_per_h(d, &in->f));
+	look_for_routine(d, in);
 	/* More than what was called a false positive. */
 	if (in->muted && f->strength >= 1 && !feedback_mutes(d, &in->f, false)) {
 		in->muted = false;
 		tell(d, in, EVENT_OPEN);
 		return;
 	}
-	if (in->f.cls != in->cls_told || in->f.severity > in->severity_told || in->f.scope != in->scope_told) {
+	if (in->f.cls != in->cls_told || severity_of(in) > in->severity_told || in->f.scope != in->scope_told) {
 		if (d->tick - in->told >= UPDATE_FAST_S || in->severity_told == SEVERITY_INFO)
 			tell(d, in, EVENT_UPDATE);
 	} else if (d->tick - in->told >= UPDATE_S && in->f.magnitude >= 2 * in->magnitude_told) {
@@ -370,6 +385,7 @@ static struct incident *open_new(struct detect *d, const struct finding *f)
 	set_scope(d, in);
 	hold(d, &in->f, 1);
 	suspect_again(d);
+	look_for_routine(d, in);
 	tell(d, in, EVENT_OPEN);
 	return in;
 }
@@ -530,6 +546,10 @@ static void finish(struct detect *d, struct incident *in)
 	if (in->held > 0 && !in->muted && !in->confirmed)
 		budget_peak(d->budget, in->held, d->tick);
 	in->held = 0;
+	/* By each of its names: the key tonight may be told of by its address tomorrow. */
+	for (unsigned int k = 0; k < in->f.actors && !in->confirmed && (in->requests > 0 || in->tokens > 0); k++)
+		if (is_identity(at(d, in->f.actor[k])) && (in->f.actor[k] == in->f.scope || in->f.share[k] >= FEW_SHARE))
+			routine_note(d->routines, at(d, in->f.actor[k])->hash, in->f.start, in->requests, in->tokens);
 	tell(d, in, EVENT_CLOSE);
 	hold(d, &in->f, -1);
 	in->f.actors = 0;

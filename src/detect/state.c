@@ -365,6 +365,9 @@ static int export_few(struct export *x)
 	start(x, WHAT_BUDGET);
 	budget_keep(d->budget, &x->b);
 	r = r ? r : give(x, "budget", "alarms");
+	start(x, WHAT_ROUTINE);
+	routine_keep(d->routines, &x->b);
+	r = r ? r : give(x, "routine", "hours");
 	for (int k = ENTITY_CLIENT_IP; k < ENTITY_KIND_COUNT && r == 0; k++) {
 		start(x, WHAT_POOL);
 		layout_baseline(&x->b, &d->pool[k].req);
@@ -593,6 +596,11 @@ int detect_import(struct detect *d, const struct detect_state_item *it)
 		return import_latency(d, WHAT_LATENCY, &b);
 	if (!strcmp(it->kind, "band"))
 		return import_latency(d, WHAT_BAND, &b);
+	if (!strcmp(it->kind, "routine")) {
+		layout_head(&b, WHAT_ROUTINE, 0);
+		routine_keep(d->routines, &b);
+		return b.bad ? -EINVAL : 0;
+	}
 	if (!strcmp(it->kind, "budget")) {
 		layout_head(&b, WHAT_BUDGET, 0);
 		budget_keep(d->budget, &b);

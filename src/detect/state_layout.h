@@ -14,7 +14,7 @@
 #define NEVER (-1)
 #define AHEAD_S (2 * 86400) /* how far in the future a tick may lie: echoes */
 
-enum what { WHAT_CLOCK = 1, WHAT_ENTITY, WHAT_POOL, WHAT_USUAL, WHAT_LATENCY, WHAT_INCIDENT, WHAT_LABEL, WHAT_BUDGET, WHAT_BAND };
+enum what { WHAT_CLOCK = 1, WHAT_ENTITY, WHAT_POOL, WHAT_USUAL, WHAT_LATENCY, WHAT_INCIDENT, WHAT_LABEL, WHAT_BUDGET, WHAT_BAND, WHAT_ROUTINE };
 
 /* Magic, version, kind; returns the tick. */
 int32_t layout_head(struct blob *b, enum what what, int32_t tick);

@@ -222,6 +222,13 @@
 #define BUDGET_LEAST 0.625     /* detectors report from LEAVE_FACTOR on */
 #define BUDGET_MOST 2.0        /* nobody who rings all day makes it deafer than that */
 
+/* The same each day at the same hour */
+#define ROUTINES 256           /* customers whose incidents are remembered */
+#define ROUTINE_DAYS 2u        /* on so many days it rang; then it is told as an info, */
+#define ROUTINE_REACH_DAYS 4   /* of the last ones: a weekend may lie between */
+#define ROUTINE_WITHIN_S 2700  /* how far the hour may wander: a batch starts when the one before it is done */
+#define ROUTINE_MORE 1.5       /* times the largest of them; what is more rings again */
+
 /* Second opinion */
 #define OPINION_ODD 2.5        /* sigma-equivalent of a look among calm ones: odd, */
 #define OPINION_PLAIN 1.6      /* or like one in twenty */
