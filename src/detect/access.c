@@ -232,7 +232,7 @@ struct auth_sum {
 	unsigned int ips, keys;
 	unsigned int top_ip, top_key;
 	double theirs, theirs_failed; /* all requests, and the refused ones, of addresses that are nobody's gateway */
-	int32_t first;
+	int32_t first, last;
 };
 
 static void auth_add(uint32_t *who, double *n, unsigned int *used, uint32_t v, double w)
@@ -255,13 +255,15 @@ static void auth_gather(const struct detect *d, int32_t span, struct auth_sum *s
 {
 	const struct moment *m;
 
-	s->first = d->tick;
+	s->first = s->last = d->tick;
 	for (uint32_t seq = recent_newest(&d->recent); (m = recent_at(&d->recent, seq)) && m->tick > d->tick - span; seq--) {
 		if (!(m->what & MOMENT_DONE) || !m->status)
 			continue;
 		s->done += (double)m->weight;
 		if (m->status != 401 && m->status != 403)
 			continue;
+		if (s->failed <= 0)
+			s->last = m->tick;
 		s->failed += (double)m->weight;
 		s->first = m->tick;
 		if (m->who[WHO_IP] != NOBODY)
@@ -316,20 +318,29 @@ static void auth_report(struct detect *d, const struct auth_sum *s, int32_t span
 	incident_report(d, &f);
 }
 
+/* A scanner that asks once for what is usually worth stealing, and is gone. Of five minutes. */
+static bool is_noise(const struct auth_sum *s)
+{
+	return s->keyless > AUTH_KEYLESS * s->failed && s->failed < AUTH_NOISE && s->last - s->first < AUTH_NOISE_S;
+}
+
 /* The minute and the five minutes; a peak becomes habit ten minutes later, so that a slow ramp does not excuse itself. */
 static void judge_auth(struct detect *d)
 {
-	struct auth_sum *s = malloc(sizeof(*s));
+	static const int32_t span[] = { STEP_S * WINDOW_STEPS, STEP_S * LONG_STEPS };
+	struct auth_sum *sum = calloc(2, sizeof(*sum));
 	double failed[2], best = 0;
+	bool noise;
 
-	if (!s)
+	if (!sum)
 		return;
+	for (int w = 0; w < 2; w++)
+		auth_gather(d, span[w], &sum[w]);
+	noise = is_noise(&sum[1]);
 	for (int w = 0; w < 2; w++) {
-		int32_t span = w ? STEP_S * LONG_STEPS : STEP_S * WINDOW_STEPS;
-		double usual = d->auth.level * span / 60, strength, z;
+		const struct auth_sum *s = &sum[w];
+		double usual = d->auth.level * span[w] / 60, strength, z;
 
-		memset(s, 0, sizeof(*s));
-		auth_gather(d, span, s);
 		failed[w] = s->failed;
 		z = baseline_z(s->failed, usual, d->auth.disp * (w + 1), d->steps);
 		strength = MIN(MIN(s->failed / (w ? AUTH_MIN_300 : AUTH_MIN), z / AUTH_Z), s->failed / MAX(AUTH_HABIT * (w ? MAX(d->auth.peak300, d->auth.peak) : d->auth.peak), 1.0));
@@ -341,10 +352,11 @@ static void judge_auth(struct detect *d)
 			strength = MIN(strength, s->theirs_failed / MAX(s->theirs, 1.0) / AUTH_SHARE);
 		if (strength >= LEAVE_FACTOR && d->steps >= WINDOW_STEPS && strength > best) {
 			best = strength;
-			auth_report(d, s, span, usual, strength, z);
+			if (!noise) /* which is no habit either */
+				auth_report(d, s, span[w], usual, strength, z);
 		}
 	}
-	free(s);
+	free(sum);
 	if (best >= LEAVE_FACTOR || incident_lately(d, 1u << WATCH_AUTH)) {
 		d->auth.cur = d->auth.cur300 = 0;
 		return;

@@ -321,6 +321,9 @@
 #define CROWD_OF_ALL 0.4       /* or so much of all that is expected: not one key's thieves but an audience */
 #define AUTH_MIN 12.0
 #define AUTH_MIN_300 30.0
+#define AUTH_NOISE 31.0        /* requests without a credential: every public address is asked for two dozen pages, by scanners that go on to the next */
+#define AUTH_NOISE_S 90        /* within so long */
+#define AUTH_KEYLESS 0.5       /* of the refused: that is such */
 #define AUTH_MAIN 0.7
 #define AUTH_Z 6.0
 #define AUTH_HABIT 1.3

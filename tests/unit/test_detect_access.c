@@ -76,6 +76,47 @@ static void an_audience_is_not(void **state)
 	gen_done(&g);
 }
 
+static void refused(struct gen *g, double t, const char *ip, const char *key)
+{
+	struct gen_record *r = gen_add(g, t, ip, key, "", 0, 0);
+
+	record_set_int(&r->r, F_STATUS, 401);
+	r->r.has &= ~(F_BIT(F_PROMPT_TOKENS) | F_BIT(F_COMPLETION_TOKENS));
+}
+
+/* A scanner asks for two dozen pages and is gone; who goes on, or tries keys, is told of, and the scanners before him are no habit. */
+static void scanners_are_not(void **state)
+{
+	for (int guesses = 0; guesses < 3; guesses++) {
+		struct gen g = { .state = 85 };
+		struct heard h = { 0 };
+		const struct heard_event *e;
+
+		(void)state;
+		gen_calm(&g, 0, 9000, 3, 8);
+		for (int k = 0; k < 5; k++)
+			for (int i = 0; i < 24; i++)
+				refused(&g, 2400 + 900 * k + 1.5 * i, k % 2 ? "79.1.2.3" : "79.1.2.4", "");
+		for (int i = 0; i < 24 && guesses == 1; i++) {
+			char key[24];
+
+			snprintf(key, sizeof(key), "guess-%d", i);
+			refused(&g, 8000 + 1.5 * i, "198.51.100.7", key);
+		}
+		for (int i = 0; i < 80 && guesses == 2; i++)
+			refused(&g, 8000 + 4 * i, "198.51.100.7", "");
+		run_all(&g, &h, NULL);
+		e = first_open(&h, CLASS_CREDENTIAL_ABUSE);
+		if (opens(&h, CLASS_CREDENTIAL_ABUSE) != (size_t)!!guesses)
+			show(&h);
+		assert_int_equal(opens(&h, CLASS_CREDENTIAL_ABUSE), !!guesses);
+		if (e)
+			assert_string_equal(e->value, "198.51.100.7");
+		str_done(&h.json);
+		gen_done(&g);
+	}
+}
+
 /* Whose address changes is known by his network. */
 static void a_guesser_and_his_network(void **state)
 {
@@ -87,13 +128,10 @@ static void a_guesser_and_his_network(void **state)
 	(void)state;
 	gen_calm(&g, 0, 5400, 3, 8);
 	for (double t = 4500; t < 4800; t += 2) {
-		struct gen_record *r;
 		char key[24];
 
 		snprintf(key, sizeof(key), "guess-%.0f", t);
-		r = gen_add(&g, t, "79.1.2.3", key, "", 0, 0);
-		record_set_int(&r->r, F_STATUS, 401);
-		r->r.has &= ~(F_BIT(F_PROMPT_TOKENS) | F_BIT(F_COMPLETION_TOKENS));
+		refused(&g, t, "79.1.2.3", key);
 	}
 	run_all(&g, &h, NULL);
 	e = first_open(&h, CLASS_CREDENTIAL_ABUSE);
@@ -116,6 +154,7 @@ int main(void)
 		cmocka_unit_test(a_key_is_handed_on),
 		cmocka_unit_test(a_key_of_many_is_not),
 		cmocka_unit_test(an_audience_is_not),
+		cmocka_unit_test(scanners_are_not),
 		cmocka_unit_test(a_guesser_and_his_network),
 	};
 
