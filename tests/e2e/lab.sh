@@ -57,6 +57,27 @@ live() {
 	fi
 }
 
+# Each takes a minute and a half, and mostly waits: all at once, each a run of this script with that one case.
+if [ -z "${WEIR_E2E_CASE:-}" ]; then
+	cases=(flood latency errors)
+	for i in "${!cases[@]}"; do
+		WEIR_E2E_CASE=${cases[i]} WEIR_TEST_PORT=$((24000 + 1000 * i)) "$0" >"$WORK/${cases[i]}.out" 2>"$WORK/${cases[i]}.err" &
+		PIDS+=($!)
+		running[i]=$!
+	done
+	for i in "${!cases[@]}"; do
+		wait "${running[i]}"
+		cat "$WORK/${cases[i]}.err" >&2
+		if read -r p _ f _ s _ < <(tail -n 1 "$WORK/${cases[i]}.out") && [[ $p$f$s =~ ^[0-9]+$ ]] && [ $((p + f + s)) -gt 0 ]; then
+			head -n -1 "$WORK/${cases[i]}.out"
+			PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + s))
+		else
+			fail "${cases[i]}" "did not say what it did: $(tail -n 3 "$WORK/${cases[i]}.out" "$WORK/${cases[i]}.err")"
+		fi
+	done
+	suite_end
+fi
+
 # The flooders' own requests are there, and somebody said so in time.
 live flood 3 '.[]; .tag as $l | (.in | map(select(.client_ip as $ip | $l.actors.client_ip | index($ip))) | length) > 100' --only flood --days 0.001 --rate 15
 if case_wanted flood; then
