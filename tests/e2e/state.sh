@@ -6,7 +6,7 @@ suite_needs curl ss mount
 WRITER=$BUILD/e2e/state_writer
 [ -x "$WRITER" ] || { fail state "$WRITER is not built (make test builds it)"; suite_end; }
 LOADGEN=$BUILD/weir-loadgen
-KILLS=${WEIR_STATE_KILLS:-30} # of the agent; the writer's are four times as many
+KILLS=${WEIR_STATE_KILLS:-20} # of the agent; the writer's are four times as many
 MOUNTS=()
 LOAD=
 
