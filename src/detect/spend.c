@@ -139,13 +139,17 @@ static double spends_large(const struct detect *d, const struct entity *e, const
 }
 
 /* ---- the bill -------------------------------------------------------------------------------------- */
-/* How much larger the requests of the last minute are than all before them (log), as far as chance cannot be it. */
-static double larger_than_before(const struct full *f, int32_t tick)
+/*
+ * How much larger the requests of the last minute are than all before them (log), as far as chance cannot be it. While there is hardly a
+ * minute before it: those of the last two steps.
+ */
+static double larger_than_before(const struct detect *d, const struct full *f)
 {
 	const struct size_state *s = &f->size;
+	int32_t steps = d->steps < 2 * WINDOW_STEPS ? 2 : WINDOW_STEPS;
 	double sum = 0, n = 0, before, dx;
 
-	for (int32_t k = s->tick / STEP_S; k >= 0 && k > tick / STEP_S - WINDOW_STEPS; k--) {
+	for (int32_t k = s->tick / STEP_S; k >= 0 && k > d->tick / STEP_S - steps; k--) {
 		sum += (double)s->sum[k % LONG_STEPS];
 		n += (double)s->n[k % LONG_STEPS];
 	}
@@ -168,7 +172,7 @@ static double spends_young(const struct detect *d, const struct entity *e, struc
 		return 0;
 	/* told as if it were five minutes */
 	*ret = (struct reading){ r.x * LONG_STEPS / WINDOW_STEPS, r.mu * LONG_STEPS / WINDOW_STEPS, r.excess * LONG_STEPS / WINDOW_STEPS, r.z, r.ratio };
-	return MIN(larger_than_before(e->full, d->tick) / COST_FIRST_LARGER, MIN(MIN(r.ratio / COST_FIRST_RATIO, token_ratio(d, e) / COST_FIRST_SIZE), MIN(r.excess / COST_MIN_300, r.z / COST_FIRST_Z)));
+	return MIN(larger_than_before(d, e->full) / COST_FIRST_LARGER, MIN(MIN(r.ratio / COST_FIRST_RATIO, token_ratio(d, e) / COST_FIRST_SIZE), MIN(r.excess / COST_MIN_300, r.z / COST_FIRST_Z)));
 }
 
 /*

@@ -140,6 +140,32 @@ static void same_bill(struct gen *g, double larger, struct heard *h)
 	run_all(g, h, NULL);
 }
 
+/* Of somebody who is known for three quarters of a minute, like everybody. */
+static void cost_in_the_first_minute(void **state)
+{
+	struct gen g = { .state = 3 };
+	struct heard h = { 0 };
+	const struct heard_event *e;
+
+	(void)state;
+	for (int c = 0; c < 8; c++) {
+		char ip[40];
+
+		snprintf(ip, sizeof(ip), "10.0.0.%d", c);
+		gen_source(&g, 0.1 * c, c ? 80 : 45, 1.9, ip, "", 30, 16);
+	}
+	gen_source(&g, 45, 25, 1.9, "10.0.0.0", "", 3000, 900);
+	run_all(&g, &h, NULL);
+	e = first_open(&h, CLASS_COST_SPIKE);
+	if (!e || h.n != 2)
+		show(&h);
+	assert_non_null(e);
+	assert_string_equal(e->value, "10.0.0.0");
+	assert_true(e->detected < 75);
+	str_done(&h.json);
+	gen_done(&g);
+}
+
 /* Such a bill he has had before, yet never such requests. */
 static void larger_requests_are_cost(void **state)
 {
@@ -473,6 +499,7 @@ int main(void)
 		cmocka_unit_test(flood_by_one_key_from_many_addresses),
 		cmocka_unit_test(three_sources_are_one_incident),
 		cmocka_unit_test(cost_spike),
+		cmocka_unit_test(cost_in_the_first_minute),
 		cmocka_unit_test(larger_requests_are_cost),
 		cmocka_unit_test(usual_requests_are_no_cost),
 		cmocka_unit_test(a_rare_caller_is_cost),
