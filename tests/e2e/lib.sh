@@ -122,9 +122,11 @@ modelserver_start() {
 
 server_end() { end_pid "$SERVER_PID"; SERVER_PID=; }
 
-# gateway_start BACKEND ["NGINX DIRECTIVES"]: nginx before the server on that port, with these in its location; sets GATEWAY (its port) and GATEWAY_PID.
+# gateway_start BACKEND ["NGINX DIRECTIVES"]: nginx before the server on that port or at unix:PATH, with these in its location; sets GATEWAY
+# (its port) and GATEWAY_PID.
 gateway_start() {
-	local PORT
+	local PORT backend=$1
+	[[ $backend == unix:* ]] || backend=127.0.0.1:$backend
 	port_new
 	GATEWAY=$PORT
 	mkdir -p "$WORK/nginx"
@@ -134,7 +136,7 @@ gateway_start() {
 		http {
 		  access_log off; client_body_temp_path $WORK/nginx/body; proxy_temp_path $WORK/nginx/proxy;
 		  fastcgi_temp_path $WORK/nginx/f; uwsgi_temp_path $WORK/nginx/u; scgi_temp_path $WORK/nginx/s;
-		  upstream model { server 127.0.0.1:$1; keepalive 16; }
+		  upstream model { server $backend; keepalive 16; }
 		  server { listen 127.0.0.1:$GATEWAY;
 		    location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; ${2:-} } }
 		}
